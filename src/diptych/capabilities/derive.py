@@ -1,0 +1,70 @@
+"""Verbs had from other verbs, one function for each rule in verbs.RULES."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diptych.capabilities.predictor import Predictor
+from diptych.capabilities.verbs import RULES, Origin, Rule, Verb
+from diptych.core.errors import DiptychError
+
+
+def derived(model: Predictor, origin: Origin, verb: Verb) -> Callable[..., Any]:
+    """The function that answers `verb` for a model which has it by a rule."""
+    assert origin.rule is not None, f"{type(model).__name__} declares '{verb}' in VERBS but does not define it"
+    return _FUNCTIONS[origin.rule](model)
+
+
+def _cosine_score(model: Any) -> Callable[[Sequence[Any], Sequence[str]], Tensor]:
+    def score(visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
+        product: Tensor = model.encode_image(visuals) @ model.encode_text(texts).T
+        return product
+
+    return score
+
+
+def _cosine_pairs(model: Any) -> Callable[[Sequence[Any], Sequence[str]], Tensor]:
+    def score_pairs(visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
+        _same_length(visuals, texts)
+        product: Tensor = (model.encode_image(visuals) * model.encode_text(texts)).sum(-1)
+        return product
+
+    return score_pairs
+
+
+def _scored_pairs(model: Any) -> Callable[[Sequence[Any], Sequence[str]], Tensor]:
+    def score_pairs(visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
+        _same_length(visuals, texts)
+        rows = [model.score([visual], [text])[0, 0] for visual, text in zip(visuals, texts, strict=True)]
+        return torch.stack(rows) if rows else torch.zeros(0)
+
+    return score_pairs
+
+
+def _answer_by_score(model: Any) -> Callable[..., list[str]]:
+    def answer(
+        visuals: Sequence[Any], questions: Sequence[str], choices: Sequence[Sequence[str]] | None = None
+    ) -> list[str]:
+        if choices is None:
+            raise DiptychError(f"{model.name} answers by scoring: give it the choices of each question")
+        answers = []
+        for visual, question, options in zip(visuals, questions, choices, strict=True):
+            scores = model.score([visual], [f"{question} {option}".strip() for option in options])
+            answers.append(options[int(scores[0].argmax())])
+        return answers
+
+    return answer
+
+
+def _same_length(visuals: Sequence[Any], texts: Sequence[str]) -> None:
+    if len(visuals) != len(texts):
+        raise DiptychError(f"score_pairs takes one text a visual: got {len(visuals)} visuals and {len(texts)} texts")
+
+
+_FUNCTIONS: dict[Rule, Callable[[Any], Callable[..., Any]]] = dict(
+    zip(RULES, (_cosine_score, _cosine_pairs, _scored_pairs, _answer_by_score), strict=True)
+)

@@ -1,0 +1,95 @@
+"""`diptych.load`: a predictor from whatever a user points at.
+
+A run folder, a model folder of ours, a Hugging Face or open_clip folder, or a hub id. For public weights the one model
+file whose `READS` names the architecture is imported, and no other.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+
+import torch
+
+from diptych.capabilities.folder import DESCRIPTION, read_model
+from diptych.capabilities.predictor import Predictor
+from diptych.core import discovery
+from diptych.core.errors import CheckpointError, DeviceError, DiptychError, MissingExtra
+from diptych.core.records.run_folder import RunFolder
+
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+
+
+def load(reference: str | Path, device: str | torch.device = "cpu") -> Predictor:
+    """A trained model with its processor.
+
+    Args:
+        reference: a run folder, a model folder, a Hugging Face or open_clip folder, or a hub id ("org/name").
+        device: where to put the weights.
+
+    Raises:
+        CheckpointError: nothing there, truncated, or of no known model.
+        DeviceError: the device is not there.
+    """
+    check_device(torch.device(device))
+    path = Path(reference)
+    if not path.exists():
+        path = _from_hub(str(reference))
+    predictor = _load_folder(path)
+    return predictor.to(device)
+
+
+def check_device(device: torch.device) -> None:
+    """Raises a DeviceError when the device is not there."""
+    if device.type == "cuda" and torch.cuda.device_count() <= (device.index or 0):
+        raise DeviceError(f"device '{device}' is not there: torch sees {torch.cuda.device_count()} CUDA devices")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("device 'mps' is not there")
+
+
+def _load_folder(path: Path) -> Predictor:
+    if (path / DESCRIPTION).is_file():
+        return read_model(path)
+    if RunFolder.is_one(path):
+        return read_model(RunFolder(path).best_model())
+    return _load_public(path)
+
+
+def _load_public(path: Path) -> Predictor:
+    architecture = architecture_of(path)
+    for found in discovery.models().values():
+        if architecture in found.literal("READS", ()):
+            predictor: Predictor = importlib.import_module(found.module).weights_from(path)
+            return predictor
+    known = sorted(name for found in discovery.models().values() for name in found.literal("READS", ()))
+    raise CheckpointError(f"{path} holds a {architecture}, which no model here reads; known: {', '.join(known)}")
+
+
+def architecture_of(path: Path) -> str:
+    """What a public folder holds: the transformers class name, or `open_clip/clip` or `open_clip/siglip`."""
+    if (path / OPEN_CLIP_CONFIG).is_file():
+        config = json.loads((path / OPEN_CLIP_CONFIG).read_text(encoding="utf-8"))["model_cfg"]
+        if "multimodal_cfg" in config:
+            return "open_clip/coca"
+        return "open_clip/siglip" if "init_logit_bias" in config else "open_clip/clip"
+    if (path / "config.json").is_file():
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        return str((config.get("architectures") or ["unknown architecture"])[0])
+    raise CheckpointError(
+        f"{path} is no model: expected a run folder, a {DESCRIPTION}, a config.json or an {OPEN_CLIP_CONFIG}"
+    )
+
+
+def _from_hub(reference: str) -> Path:
+    if reference.count("/") != 1 or reference.startswith((".", "/", "~")):
+        raise CheckpointError(f"no model at {reference}")
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ModuleNotFoundError as error:
+        raise MissingExtra("huggingface_hub", "transformers", f"loading '{reference}' from the hub") from error
+    try:
+        return Path(snapshot_download(reference))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise DiptychError(f"no folder named {reference}, and the hub did not give it: {error}") from error

@@ -1,0 +1,138 @@
+"""A trained model with its processor: what evaluation, curation and serving hold in their hands.
+
+A model file subclasses `Predictor`, names its native verbs in `VERBS` and implements exactly these. A verb that
+follows from them (verbs.RULES) is an attribute all the same; any other is refused by a sentence.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from diptych.capabilities.verbs import Comparable, Origin, Verb, reachable
+from diptych.core.errors import MissingVerb
+
+
+class Predictor(ABC):
+    """A model and its processor, on one device, in evaluation mode.
+
+    Attributes:
+        VERBS: the native verbs, a literal in the model's file too.
+        comparable_over: what its native `score` supports; cosine scores support both.
+        name: what reports call it.
+        module: everything that has weights.
+    """
+
+    VERBS: ClassVar[tuple[str, ...]]
+    comparable_over: Comparable = Comparable.BOTH
+    name: str
+    module: nn.Module
+
+    @property
+    def verbs(self) -> frozenset[str]:
+        """Every verb it answers to, native and derived."""
+        return frozenset(reachable(self.VERBS))
+
+    def how(self, verb: str) -> str:
+        """How it has a verb: "native", or the rule's name.
+
+        Raises:
+            MissingVerb: it does not have it.
+        """
+        return self._origin(verb).how
+
+    def _origin(self, verb: str) -> Origin:
+        had = reachable(self.VERBS)
+        if verb not in had:
+            raise MissingVerb(self.name, verb, had)
+        return had[Verb(verb)]
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        # Reached only for what the class does not define: a derived verb, a missing one, or a plain mistake.
+        if name not in Verb.__members__.values():
+            raise AttributeError(f"{type(self).__name__} has no attribute '{name}'")
+        from diptych.capabilities.derive import derived
+
+        return derived(self, self._origin(name), Verb(name))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.module.parameters()).device
+
+    def to(self, device: torch.device | str) -> Self:
+        """Moves the weights."""
+        self.module.to(device)
+        return self
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Plain values from which `restore` builds the same predictor: model config, processor config."""
+
+    @abstractmethod
+    def save_files(self, folder: Path) -> None:
+        """Writes what is neither weights nor plain values: a tokenizer."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, description: dict[str, Any], folder: Path) -> Self:
+        """The predictor of `describe` and `save_files`, with fresh weights."""
+
+
+class ImageEncoder(Protocol):
+    """Has `encode_image`."""
+
+    name: str
+
+    def encode_image(self, visuals: Sequence[Any]) -> Tensor:
+        """Paths, PIL images, arrays, Images, or one prepared float tensor [N, 3, H, W] -> unit vectors [N, D]."""
+        ...
+
+
+class TextEncoder(Protocol):
+    """Has `encode_text`."""
+
+    name: str
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Strings -> unit vectors [N, D]."""
+        ...
+
+
+class Scorer(Protocol):
+    """Has `score`."""
+
+    name: str
+    comparable_over: Comparable
+
+    def score(self, visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
+        """[N, M], higher matches better; comparable over what `comparable_over` says."""
+        ...
+
+
+class PairScorer(Protocol):
+    """Has `score_pairs`."""
+
+    name: str
+    comparable_over: Comparable
+
+    def score_pairs(self, visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
+        """[N], the score of visual i with text i."""
+        ...
+
+
+class Answerer(Protocol):
+    """Has `answer`."""
+
+    name: str
+
+    def answer(
+        self, visuals: Sequence[Any], questions: Sequence[str], choices: Sequence[Sequence[str]] | None = None
+    ) -> list[str]:
+        """One answer for each visual and question; one of `choices[i]` where they are given."""
+        ...

@@ -1,0 +1,69 @@
+"""What a user can get wrong, each as one sentence: what was wrong, where, and what to do about it.
+
+The command line prints the sentence of a `DiptychError` and exits with code 2; anything else is a bug and shows its
+traceback.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class DiptychError(Exception):
+    """A mistake of the user's, with a sentence to act on."""
+
+
+class ConfigError(DiptychError):
+    """A configuration that cannot be run."""
+
+
+class DataError(DiptychError):
+    """Data that cannot be found or read, or too many bad records."""
+
+
+class CheckpointError(DiptychError):
+    """A checkpoint or model folder that is truncated, of another model, or not one at all."""
+
+
+class StorageError(DiptychError):
+    """A disk that is full or a folder that cannot be written."""
+
+
+class DeviceError(DiptychError):
+    """A device that is not there."""
+
+
+class MissingExtra(DiptychError):
+    """An optional dependency that is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs {package}: pip install 'diptych[{extra}]'")
+
+
+class MissingVerb(DiptychError):
+    """A model asked for something it does not offer; the sentence names what it does."""
+
+    def __init__(self, model: str, verb: str, offered: Iterable[str]) -> None:
+        self.verb = verb
+        super().__init__(f"{model} has no verb '{verb}': it offers {', '.join(sorted(offered)) or 'none'}")
+
+
+class NotComparable(DiptychError):
+    """A score used for a comparison that it does not support."""
+
+
+class TrainingDiverged(DiptychError):
+    """A loss that is not finite; raised before the optimizer sees it."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
+    """The error for a name nobody knows, with the nearest known one.
+
+    Args:
+        kind: what was looked for, in the singular ("recipe").
+        name: what the user wrote.
+        known: every name that would have worked.
+    """
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names) or 'none'}"
+    return ConfigError(f"unknown {kind} '{name}': {hint}")

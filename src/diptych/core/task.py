@@ -1,0 +1,135 @@
+"""The contract between a model family and the training loop.
+
+A `Task` turns a batch into named losses; the loop knows nothing else about a model. DDP and FSDP2 wrap the task, and
+the loop reaches it only through `__call__`, handing in the piece of work to do:
+
+    losses = wrapped(lambda task: task.losses(batch, phase))
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from diptych.core.losses import Losses
+from diptych.core.processor import Processor
+
+T = TypeVar("T")
+
+
+class Batch(Protocol):
+    """What the loop asks of a batch; everything else is between a task and its own frozen Batch dataclass."""
+
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+
+    @property
+    def num_samples(self) -> int: ...
+
+    def to(self, device: torch.device) -> Self: ...
+
+    def split(self, n: int) -> Sequence[Self]:
+        """Micro-batches of at most `n` samples, in order."""
+        ...
+
+
+BatchT = TypeVar("BatchT", bound=Batch)
+
+
+@dataclass(frozen=True)
+class ParamGroup:
+    """Parameters that share optimizer settings.
+
+    Attributes:
+        parameters: name -> parameter.
+        decay: whether weight decay applies.
+        lr_scale: multiplies the stage's learning rate.
+    """
+
+    parameters: Mapping[str, nn.Parameter]
+    decay: bool = True
+    lr_scale: float = 1.0
+
+
+class Features(dict[str, Tensor]):
+    """Rows that a global-batch loss needs: each tensor's first axis is the sample."""
+
+
+class Task(nn.Module, ABC, Generic[BatchT]):
+    """One training objective around one or more models."""
+
+    phases: tuple[str, ...] = ("main",)
+    processor: Processor[BatchT]
+
+    def forward(self, work: Callable[[Self], T]) -> T:
+        """Runs `work` on this task: the one door through which wrappers see every pass."""
+        return work(self)
+
+    def trainable(self) -> dict[str, list[ParamGroup]]:
+        """Parameter groups of each phase's optimizer; by default everything that requires a gradient."""
+        return {"main": decay_groups(self)}
+
+    @abstractmethod
+    def losses(self, batch: BatchT, phase: str = "main") -> Losses:
+        """The named parts for this batch, taken as the whole global batch."""
+
+    def counts(self, batch: BatchT, phase: str = "main") -> dict[str, float]:
+        """The `count` of each MEAN part, before any forward pass: what makes accumulation exact.
+
+        The default runs the losses without gradients, which is right for every task; override it where the batch
+        alone tells (the number of pairs, of unpadded tokens).
+        """
+        with torch.no_grad():
+            return {name: part.count for name, part in self.losses(batch, phase).items() if part.scope == "mean"}
+
+    def after_step(self) -> None:
+        """Called after every optimizer step: averages, momentum encoders, clamps, codebook restarts."""
+
+    def summary(self) -> dict[str, float]:
+        """Numbers worth a line in the log at the current weights (a temperature, a code usage)."""
+        return {}
+
+
+@dataclass(frozen=True)
+class LocalOutput:
+    """One pass of a task with a global-batch term: rows to gather, and the parts that need no other sample."""
+
+    features: Features
+    parts: Losses = field(default_factory=dict)
+
+
+class GlobalTask(Task[BatchT]):
+    """A task with a term over the global batch (contrastive).
+
+    The gather over processes and gradient caching over micro-batches are written once, in training, against these
+    two methods. Mean-scope parts of the same forward (CoCa's captioning) travel in `LocalOutput.parts`.
+    """
+
+    @abstractmethod
+    def features(self, batch: BatchT, phase: str = "main") -> LocalOutput:
+        """The rows of this batch."""
+
+    @abstractmethod
+    def losses_from(self, features: Features, phase: str = "main") -> Losses:
+        """The GLOBAL_BATCH parts on the gathered rows."""
+
+    def losses(self, batch: BatchT, phase: str = "main") -> Losses:
+        output = self.features(batch, phase)
+        return {**output.parts, **self.losses_from(output.features, phase)}
+
+
+def decay_groups(module: nn.Module, lr_scale: float = 1.0) -> list[ParamGroup]:
+    """Matrices with weight decay; gains, biases and scalars (fewer than two axes) without."""
+    named = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    decayed = {name: p for name, p in named.items() if p.ndim >= 2}
+    plain = {name: p for name, p in named.items() if p.ndim < 2}
+    groups = [
+        ParamGroup(decayed, decay=True, lr_scale=lr_scale),
+        ParamGroup(plain, decay=False, lr_scale=lr_scale),
+    ]
+    return [group for group in groups if group.parameters]
