@@ -86,6 +86,11 @@ def benchmarks() -> dict[str, Found]:
     return find(PACKAGE / "evaluation" / "benchmarks", "diptych.evaluation.benchmarks")
 
 
+def sources() -> dict[str, Found]:
+    """The kinds of data that can be opened, by file name."""
+    return find(PACKAGE / "data" / "sources", "diptych.data.sources")
+
+
 def resolve(kind: str, reference: str, known: dict[str, Found]) -> Any:
     """The object a user names: `clip_tiny` (ours) or `my_package.runs:small_clip` (theirs).
 
