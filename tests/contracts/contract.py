@@ -1,0 +1,252 @@
+"""What every model file is held to, as functions of its module, so that a model from anywhere can be checked.
+
+A case is one task of one model file at its smallest: `module.tiny_tasks(samples)[name]`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diptych.capabilities.folder import read_model, write_model
+from diptych.capabilities.predictor import Predictor
+from diptych.capabilities.verbs import Verb
+from diptych.core.errors import MissingVerb
+from diptych.core.losses import total
+from diptych.core.sample import Sample
+from diptych.core.seeding import seed_everything
+from diptych.core.task import Task
+from diptych.data.loader import evaluation_batches
+from diptych.data.scenes.source import Scenes
+from diptych.training.backward import backward
+
+CAPTIONS = ("a cat", "two very small dogs to the left of an enormous red house", "red")
+
+
+class Held:
+    """A source of samples that are simply held."""
+
+    name = "held"
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self._samples = samples
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._samples[index]
+
+    def keys(self) -> list[str]:
+        return [sample.key for sample in self._samples]
+
+    def fingerprint(self) -> str:
+        return "held"
+
+
+def eight_samples() -> list[Sample]:
+    """Eight scenes that differ in what they show, say and are called."""
+    chosen: dict[str, Sample] = {}
+    scenes = Scenes("train", objects=1, size=32)
+    for index in range(200):
+        sample = scenes[index]
+        chosen.setdefault(sample.texts[0], sample)
+        if len(chosen) == 8:
+            break
+    return list(chosen.values())
+
+
+@dataclass(frozen=True)
+class Case:
+    """One task of one model file."""
+
+    module: ModuleType
+    name: str
+
+    def task(self, seed: int = 0) -> Task[Any]:
+        """The task, freshly and repeatably initialised."""
+        seed_everything("contract", seed)
+        task: Task[Any] = self.module.tiny_tasks(eight_samples())[self.name]
+        return task
+
+
+def cases_of(module: ModuleType) -> list[Case]:
+    """Every task that a model file names."""
+    return [Case(module, name) for name in module.tiny_tasks(eight_samples())]
+
+
+def whole_batch(task: Task[Any], samples: Sequence[Sample]) -> Any:
+    """All samples as one batch of the task."""
+    return next(iter(evaluation_batches(Held(samples), task.processor, len(samples))))
+
+
+def losses_are_finite_scalars(case: Case) -> None:
+    task = case.task()
+    batch = whole_batch(task, eight_samples())
+    assert batch.num_samples == len(batch.keys) == 8
+    for phase in task.phases:
+        losses = task.losses(batch, phase)
+        assert losses
+        for name, part in losses.items():
+            assert part.sum.shape == (), name
+            assert bool(part.sum.isfinite()), name
+            assert part.count > 0, name
+        declared = task.counts(batch, phase)
+        assert declared == {name: part.count for name, part in losses.items() if part.scope == "mean"}
+
+
+def every_trainable_parameter_gets_a_gradient(case: Case) -> None:
+    task = case.task()
+    batch = whole_batch(task, eight_samples())
+    with torch.no_grad():
+        for parameter in task.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))  # zeros and ones hide missing wiring
+    for phase in task.phases:
+        total(task.losses(batch, phase)).backward()
+    dead = [
+        name
+        for groups in task.trainable().values()
+        for group in groups
+        for name, parameter in group.parameters.items()
+        if parameter.grad is None or not bool(parameter.grad.abs().sum() > 0)
+    ]
+    assert not dead, f"no gradient: {dead}"
+
+
+def eight_samples_are_memorised(case: Case, steps: int = 150) -> None:
+    task = case.task()
+    batch = whole_batch(task, eight_samples())
+    optimizers = {
+        phase: torch.optim.AdamW([p for g in groups for p in g.parameters.values()], lr=3e-3, weight_decay=0.0)
+        for phase, groups in task.trainable().items()
+    }
+    first = float(sum(float(total(task.losses(batch, phase)).detach()) for phase in task.phases))
+    for _ in range(steps):
+        for phase in task.phases:
+            optimizers[phase].zero_grad()
+            total(task.losses(batch, phase)).backward()
+            optimizers[phase].step()
+        task.after_step()
+    last = float(sum(float(total(task.losses(batch, phase)).detach()) for phase in task.phases))
+    assert last < 0.1 * first, f"the loss went from {first:.3f} to {last:.3f} only"
+
+
+def micro_batches_equal_the_whole_batch(case: Case) -> None:
+    whole = gradients(case, sizes=(8,))
+    for sizes in ((4, 4), (3, 3, 2)):
+        for name, gradient in gradients(case, sizes).items():
+            torch.testing.assert_close(gradient, whole[name], rtol=1e-9, atol=1e-10, msg=name)
+
+
+def gradients(case: Case, sizes: tuple[int, ...]) -> dict[str, Tensor]:
+    """Gradients in float64 of the eight samples, as micro-batches of these sizes."""
+    task = case.task().double()
+    batch = whole_batch(task, eight_samples())
+    for phase in task.phases:
+        backward(task, batch.split(sizes[0]), phase)
+    return {name: p.grad for name, p in task.named_parameters() if p.grad is not None}
+
+
+def bf16_is_finite(case: Case) -> None:
+    task = case.task()
+    batch = whole_batch(task, eight_samples())
+    for phase in task.phases:
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = total(task.losses(batch, phase))
+        loss.backward()
+        assert bool(loss.isfinite())
+    assert all(bool(p.grad.isfinite().all()) for p in task.parameters() if p.grad is not None)
+
+
+def predictor_of(case: Case) -> Predictor:
+    predictor: Predictor = case.task().predictor()  # type: ignore[operator]
+    predictor.module.eval()
+    return predictor
+
+
+def outputs(predictor: Predictor, samples: Sequence[Sample]) -> dict[str, Tensor]:
+    """What every encoding and scoring verb it has says of the samples."""
+    images = [sample.image for sample in samples]
+    texts = scorable_texts(predictor, [sample.texts[0] for sample in samples])
+    found: dict[str, Tensor] = {}
+    if Verb.ENCODE_IMAGE in predictor.verbs:
+        found["encode_image"] = predictor.encode_image(images)
+    if Verb.ENCODE_TEXT in predictor.verbs:
+        found["encode_text"] = predictor.encode_text(texts)
+    if Verb.SCORE in predictor.verbs:
+        found["score"] = predictor.score(images, texts)
+    return found
+
+
+def scorable_texts(predictor: Predictor, texts: list[str]) -> list[str]:
+    """A classifier scores its own class names only; everyone else takes any text."""
+    classes = getattr(predictor, "classes", None) if Verb.ENCODE_TEXT not in predictor.verbs else None
+    return list(classes) if classes else texts
+
+
+def saved_and_loaded_is_identical(case: Case) -> None:
+    predictor = predictor_of(case)
+    with tempfile.TemporaryDirectory() as folder:
+        write_model(predictor, Path(folder))
+        again = read_model(Path(folder))
+        before, after = outputs(predictor, eight_samples()), outputs(again, eight_samples())
+    assert before.keys() == after.keys() and before
+    assert all(torch.equal(before[verb], after[verb]) for verb in before)
+    assert (again.VERBS, again.name) == (predictor.VERBS, predictor.name)
+
+
+def predictions_do_not_depend_on_the_rest_of_the_batch(case: Case) -> None:
+    predictor, samples = predictor_of(case), eight_samples()
+    together = outputs(predictor, samples)
+    for verb, rows in together.items():
+        alone = torch.cat([outputs(predictor, [sample])[verb] for sample in samples])
+        if verb == "score" and Verb.ENCODE_TEXT in predictor.verbs:
+            rows, alone = rows.diagonal(), alone.flatten()
+        if verb == "encode_text" and Verb.ENCODE_TEXT not in predictor.verbs:
+            continue
+        torch.testing.assert_close(alone, rows, rtol=1e-4, atol=1e-5, msg=verb)
+
+
+def texts_do_not_depend_on_padding(case: Case) -> None:
+    predictor = predictor_of(case)
+    if Verb.ENCODE_TEXT not in predictor.verbs:
+        return
+    together = predictor.encode_text(list(CAPTIONS))
+    alone = torch.cat([predictor.encode_text([text]) for text in CAPTIONS])
+    torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-5)
+
+
+def declared_verbs_are_honoured_and_others_refused(case: Case) -> None:
+    predictor, samples = predictor_of(case), eight_samples()
+    assert case.module.VERBS == predictor.VERBS
+    for verb, rows in outputs(predictor, samples).items():
+        assert bool(rows.isfinite().all()), verb
+        if verb.startswith("encode"):
+            torch.testing.assert_close(rows.norm(dim=-1), torch.ones(len(rows)), rtol=1e-4, atol=1e-4)
+    for verb in set(Verb) - predictor.verbs:
+        try:
+            getattr(predictor, verb)
+        except MissingVerb as error:
+            assert all(name in str(error) for name in predictor.VERBS)
+        else:
+            raise AssertionError(f"{verb} is not declared and not refused")
+
+
+CHECKS: tuple[Callable[[Case], None], ...] = (
+    losses_are_finite_scalars,
+    every_trainable_parameter_gets_a_gradient,
+    eight_samples_are_memorised,
+    micro_batches_equal_the_whole_batch,
+    bf16_is_finite,
+    saved_and_loaded_is_identical,
+    predictions_do_not_depend_on_the_rest_of_the_batch,
+    texts_do_not_depend_on_padding,
+    declared_verbs_are_honoured_and_others_refused,
+)
