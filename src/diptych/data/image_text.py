@@ -1,0 +1,160 @@
+"""Pictures with captions as batches: what contrastive models train on.
+
+B batch, T tokens, C channels, H height, W width, N pictures or texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from diptych.core.processor import BadSample, Field, Rows
+from diptych.core.sample import Sample
+from diptych.core.seeding import Draw
+from diptych.data.images import ImagePreprocessing, fill_pixels, image_of, pixels_of
+from diptych.data.text import Tokenizer, pad_tokens
+
+__all__ = ["ImagePreprocessing", "ImageTextBatch", "ImageTextConfig", "ImageTextProcessor", "TextPreprocessing"]
+
+
+@dataclass(frozen=True)
+class TextPreprocessing:
+    """How captions become rows of tokens.
+
+    Attributes:
+        max_length: longest row in tokens, control tokens included.
+        pad_to_max: pad every batch to `max_length`: only for models that were trained to read padding (SigLIP).
+    """
+
+    max_length: int = 77
+    pad_to_max: bool = False
+
+
+@dataclass(frozen=True)
+class ImageTextConfig:
+    """Both halves."""
+
+    image: ImagePreprocessing = field(default_factory=ImagePreprocessing)
+    text: TextPreprocessing = field(default_factory=TextPreprocessing)
+
+
+@dataclass(frozen=True)
+class ImageTextBatch:
+    """Pairs of one picture and one caption.
+
+    Attributes:
+        keys: of the samples.
+        pixels_BCHW: uint8 in channels-last strides; the model normalises them on its device.
+        tokens_BT: int64, padded to the batch's longest row.
+        lengths_B: int64, tokens that are not padding, control tokens included.
+        seeds: one 63-bit integer a sample, for noise that is drawn on the device (`seeding.normal_like`).
+    """
+
+    keys: tuple[str, ...]
+    pixels_BCHW: Tensor
+    tokens_BT: Tensor
+    lengths_B: Tensor
+    seeds: tuple[int, ...]
+
+    @property
+    def num_samples(self) -> int:
+        return len(self.keys)
+
+    def to(self, device: torch.device) -> Self:
+        """Copies to a device; without waiting where the pixels are in pinned memory."""
+        return replace(
+            self,
+            pixels_BCHW=self.pixels_BCHW.to(device, non_blocking=True),
+            tokens_BT=self.tokens_BT.to(device, non_blocking=True),
+            lengths_B=self.lengths_B.to(device, non_blocking=True),
+        )
+
+    def split(self, n: int) -> Sequence[Self]:
+        """Micro-batches of at most `n` pairs, in order, views of the same memory; each padded as the whole is."""
+        return [self._part(begin, begin + n) for begin in range(0, self.num_samples, n)]
+
+    def _part(self, begin: int, end: int) -> Self:
+        return replace(
+            self,
+            keys=self.keys[begin:end],
+            pixels_BCHW=self.pixels_BCHW[begin:end],
+            tokens_BT=self.tokens_BT[begin:end],
+            lengths_B=self.lengths_B[begin:end],
+            seeds=self.seeds[begin:end],
+        )
+
+
+class _Caption(NamedTuple):
+    ids: list[int]
+    seed: int
+
+
+class ImageTextProcessor:
+    """Samples -> `ImageTextBatch`; the same object prepares what a predictor is given.
+
+    Attributes:
+        config: plain values (`core.config.to_plain`); with the tokenizer's file it is all there is to save.
+        tokenizer: of the captions.
+    """
+
+    def __init__(self, config: ImageTextConfig, tokenizer: Tokenizer) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+
+    def layout(self) -> Mapping[str, Field]:
+        size = self.config.image.size
+        return {"pixels": Field((size, size, 3))}
+
+    def prepare(self, sample: Sample, draw: Draw | None, rows: Rows) -> _Caption:
+        """Fills the pixels and tokenises one caption: a drawn one in training, the first in evaluation.
+
+        Raises:
+            BadSample: no picture, one that cannot be decoded, "no caption" or "empty caption".
+        """
+        caption = _choose(sample, draw)
+        ids = self.tokenizer.encode([caption], self.config.text.max_length)[0]
+        if len(ids) <= self.tokenizer.num_control:
+            raise BadSample(sample.key, "empty caption", f"{caption!r} has no tokens")
+        fill_pixels(rows["pixels"], image_of(sample), sample.key, self.config.image, draw)
+        seed = (draw or Draw(0, 0, sample.key)).integer("noise")
+        return _Caption(ids, seed)
+
+    def collate(self, keys: tuple[str, ...], arrays: Mapping[str, Tensor], items: Sequence[_Caption]) -> ImageTextBatch:
+        tokens_BT, lengths_B = self._padded([item.ids for item in items])
+        pixels_BCHW = arrays["pixels"].permute(0, 3, 1, 2)
+        return ImageTextBatch(keys, pixels_BCHW, tokens_BT, lengths_B, tuple(item.seed for item in items))
+
+    def pixels(self, visuals: Sequence[Any], threads: int = 2) -> Tensor:
+        """Pictures in evaluation geometry: [N, 3, size, size] uint8.
+
+        Args:
+            visuals: Images, paths, bytes, PIL images or arrays.
+
+        Raises:
+            DataError: a picture is not there or cannot be decoded.
+        """
+        return pixels_of(visuals, self.config.image, threads)
+
+    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """tokens_NT and lengths_N of strings, padded to the longest (or to the maximum, where the config says so)."""
+        return self._padded(self.tokenizer.encode(texts, self.config.text.max_length))
+
+    def _padded(self, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        text = self.config.text
+        return pad_tokens(ids, self.tokenizer.pad_id, text.max_length if text.pad_to_max else None)
+
+
+def _choose(sample: Sample, draw: Draw | None) -> str:
+    """One caption that says something."""
+    if not sample.texts:
+        raise BadSample(sample.key, "no caption")
+    texts = [text for text in sample.texts if text.strip()]
+    if not texts:
+        raise BadSample(sample.key, "empty caption")
+    if draw is None or len(texts) == 1:
+        return texts[0]
+    return texts[draw.integer("caption") % len(texts)]
