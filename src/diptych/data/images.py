@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from diptych.core.seeding import Draw
 from diptych.core.visual import Image, Pixels, as_image
 from diptych.data.geometry import centre_crop_into, squash_into
 from diptych.data.resize import Kernel
+from diptych.data.stopwatch import spent
 from diptych.data.views import Views, view_into
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -81,13 +83,17 @@ def fill_pixels(
     Raises:
         BadSample: the picture cannot be decoded.
     """
+    started = perf_counter()
     pixels_HWC = decode(image, key)
+    decoded = perf_counter()
     if draw is not None and config.views is not None:
         view_into(out_HWC, pixels_HWC, config.views, draw.rng(purpose), config.kernel)
     elif config.resize == "squash":
         squash_into(out_HWC, pixels_HWC, config.kernel)
     else:
         centre_crop_into(out_HWC, pixels_HWC, config.kernel)
+    spent.decode += decoded - started
+    spent.augment += perf_counter() - decoded
 
 
 def pixels_of(visuals: Sequence[Any], config: ImagePreprocessing, threads: int = 2) -> Tensor:
