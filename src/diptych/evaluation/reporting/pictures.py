@@ -1,0 +1,75 @@
+"""Pictures for the galleries: read again from the data by key, made small, and put into the page itself."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import PIL.Image
+
+from diptych.core.errors import DataError
+from diptych.core.processor import BadSample
+from diptych.core.source import Source
+from diptych.core.visual import Image
+from diptych.data.decode import decode
+from diptych.data.open import open_source
+
+LONGEST_SIDE = 144
+"""Pixels of a thumbnail's longer side."""
+
+
+@dataclass
+class Album:
+    """Thumbnails of one set of data, made when first asked for.
+
+    Attributes:
+        reference: the data, as the result names it.
+        problem: why there are no pictures, as a sentence; empty while all is well.
+    """
+
+    reference: str
+    split: str = "test"
+    problem: str = ""
+    _source: Source | None = None
+    _positions: dict[str, int] = field(default_factory=dict)
+    _made: dict[str, str] = field(default_factory=dict)
+
+    def open(self, keys: Iterable[str]) -> None:
+        """Finds where the pictures of these keys are; a source that is gone is a `problem`, not an error."""
+        wanted = set(keys)
+        try:
+            self._source = open_source(self.reference, self.split)
+        except DataError as error:
+            self.problem = str(error)
+            return
+        self._positions = {key: i for i, key in enumerate(self._source.keys()) if key in wanted}
+
+    def uri(self, key: str) -> str:
+        """The thumbnail of a key as a `data:` address; "" where the picture is not there or cannot be read."""
+        if key not in self._made:
+            self._made[key] = self._make(key)
+        return self._made[key]
+
+    def _make(self, key: str) -> str:
+        if self._source is None or key not in self._positions:
+            return ""
+        try:
+            visual = self._source[self._positions[key]].visuals[0]
+            return thumbnail(visual, key) if isinstance(visual, Image) else ""
+        except BadSample:
+            return ""
+
+
+def thumbnail(image: Image, key: str = "") -> str:
+    """A picture as a small JPEG in a `data:` address.
+
+    Raises:
+        BadSample: it cannot be decoded.
+    """
+    small = PIL.Image.fromarray(decode(image, key))
+    small.thumbnail((LONGEST_SIDE, LONGEST_SIDE), PIL.Image.Resampling.LANCZOS)
+    written = io.BytesIO()
+    small.save(written, "JPEG", quality=82, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(written.getvalue()).decode("ascii")
