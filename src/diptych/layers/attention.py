@@ -1,0 +1,64 @@
+"""Multi-head attention on `scaled_dot_product_attention`.
+
+B batch, T tokens (queries), S tokens (keys), H heads, K head width, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diptych.core.errors import ConfigError
+
+
+class Attention(nn.Module):
+    """Self-attention; the queries may be those of a few positions only."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        if width % heads:
+            raise ConfigError(f"width {width} is not divisible by {heads} heads")
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self, x_BSD: Tensor, mask_BTS: Tensor | None = None, causal: bool = False, query_BTD: Tensor | None = None
+    ) -> Tensor:
+        """Attention over x_BSD.
+
+        Args:
+            x_BSD: keys and values, and the queries unless they are given.
+            mask_BTS: True where a query may look; None for everywhere.
+            causal: a query sees itself and what comes before; not with `query_BTD`.
+            query_BTD: the positions to compute, when not all are wanted.
+        """
+        if query_BTD is None:
+            q, k, v = self.qkv(x_BSD).chunk(3, dim=-1)
+        else:
+            width = x_BSD.shape[-1]
+            weight, bias = self.qkv.weight, self.qkv.bias
+            q = F.linear(query_BTD, weight[:width], bias[:width])
+            k, v = F.linear(x_BSD, weight[width:], bias[width:]).chunk(2, dim=-1)
+        mixed = attend(self._split(q), self._split(k), self._split(v), mask_BTS, causal)
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return out
+
+    def _split(self, x_BTD: Tensor) -> Tensor:
+        return x_BTD.view(*x_BTD.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+def attend(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, mask_BTS: Tensor | None, causal: bool = False) -> Tensor:
+    """softmax(q k / sqrt(K)) v.
+
+    On a CPU under bf16 autocast it runs in fp32: flash attention in bf16 is slower there, and less exact.
+    """
+    mask = None if mask_BTS is None else mask_BTS[:, None]
+    if q_BHTK.device.type == "cpu" and q_BHTK.dtype == torch.bfloat16:
+        with torch.autocast("cpu", enabled=False):
+            mixed = F.scaled_dot_product_attention(
+                q_BHTK.float(), k_BHSK.float(), v_BHSK.float(), mask, is_causal=causal
+            )
+        return mixed.to(torch.bfloat16)
+    return F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, mask, is_causal=causal)

@@ -1,0 +1,49 @@
+"""Texts of very different length in one batch, without computing on the padding.
+
+B batch, T tokens, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+WASTE = 0.3
+"""The share of padding in a batch from which on it is cut into buckets."""
+
+
+def in_length_buckets(
+    encode: Callable[[Tensor, Tensor], Tensor], tokens_BT: Tensor, lengths_B: Tensor, buckets: int = 4
+) -> Tensor:
+    """encode(tokens_BT, lengths_B), with each text padded only to the longest of its bucket.
+
+    A batch is sorted by length and cut where that leaves the least padding; the rows come back in their order. With
+    captions of similar length it stays in one piece, because small matrix products cost more than a little padding.
+
+    Args:
+        encode: gives a row [B, D] a text that does not depend on padding.
+        buckets: the most pieces to cut into.
+    """
+    cuts = bucket_ends(lengths_B.tolist(), buckets)
+    if len(cuts) == 1:
+        longest = int(lengths_B.max())
+        return encode(tokens_BT[:, :longest], lengths_B)
+    order_B = lengths_B.argsort(stable=True)
+    rows, begin = [], 0
+    for end in cuts:
+        chosen = order_B[begin:end]
+        longest = int(lengths_B[chosen[-1]])
+        rows.append(encode(tokens_BT[chosen, :longest], lengths_B[chosen]))
+        begin = end
+    return torch.cat(rows)[order_B.argsort()]
+
+
+def bucket_ends(lengths: list[int], buckets: int) -> list[int]:
+    """Where to cut the sorted lengths: ends of equal shares, when padding would otherwise be above `WASTE`."""
+    ordered = sorted(lengths)
+    if sum(ordered) >= (1 - WASTE) * ordered[-1] * len(ordered):
+        return [len(ordered)]
+    pieces = min(buckets, len(ordered))
+    return [round(len(ordered) * (piece + 1) / pieces) for piece in range(pieces)]

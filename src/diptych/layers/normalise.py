@@ -1,0 +1,31 @@
+"""Pixels as a tower wants them: uint8 batches are scaled and normalised on the device they are on.
+
+B batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalise(nn.Module):
+    """(pixels / 255 - mean) / std for uint8; floating point pixels are taken as prepared already."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        # value * factor + shift, in one pass; not persistent, because the model's configuration holds them.
+        factor = torch.tensor([1 / (255 * s) for s in std])
+        shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])
+        self.register_buffer("factor_C11", factor[:, None, None], persistent=False)
+        self.register_buffer("shift_C11", shift[:, None, None], persistent=False)
+        self.factor_C11: Tensor
+        self.shift_C11: Tensor
+
+    def forward(self, pixels_BCHW: Tensor) -> Tensor:
+        if pixels_BCHW.dtype != torch.uint8:
+            return pixels_BCHW
+        floats_BCHW = pixels_BCHW.to(self.factor_C11.dtype, memory_format=torch.contiguous_format)
+        return floats_BCHW.mul_(self.factor_C11).add_(self.shift_C11)

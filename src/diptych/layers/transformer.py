@@ -1,0 +1,126 @@
+"""Pre-norm transformer blocks.
+
+B batch, T tokens, D width.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from diptych.layers.attention import Attention
+
+
+class Activation(StrEnum):
+    """QuickGELU is x * sigmoid(1.702 x): OpenAI's CLIP weights need it, and silently lose accuracy without it."""
+
+    GELU = "gelu"
+    GELU_TANH = "gelu_tanh"
+    QUICK_GELU = "quick_gelu"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self is Activation.QUICK_GELU:
+            return x * torch.sigmoid(1.702 * x)
+        return F.gelu(x, approximate="tanh" if self is Activation.GELU_TANH else "none")
+
+
+class Mlp(nn.Module):
+    """Two linear maps with an activation between them."""
+
+    def __init__(self, width: int, hidden: int, activation: Activation) -> None:
+        super().__init__()
+        self.up = nn.Linear(width, hidden)
+        self.down = nn.Linear(hidden, width)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.down(self.activation(self.up(x)))
+        return out
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, width: int, heads: int, hidden: int, activation: Activation, eps: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=eps)
+        self.attention = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps=eps)
+        self.mlp = Mlp(width, hidden, activation)
+
+    def forward(self, x_BTD: Tensor, mask_BTS: Tensor | None = None, causal: bool = False) -> Tensor:
+        x_BTD = x_BTD + self.attention(self.norm1(x_BTD), mask_BTS, causal)
+        out: Tensor = x_BTD + self.mlp(self.norm2(x_BTD))
+        return out
+
+    def at(self, x_BTD: Tensor, positions_B: Tensor, mask_B1T: Tensor | None = None) -> Tensor:
+        """The block's output [B, D] at one position of each row: all that a pooled last block needs.
+
+        The other positions serve as keys and values only, so their queries, output map and MLP are not computed.
+        """
+        rows = torch.arange(x_BTD.shape[0], device=x_BTD.device)
+        normed_BTD = self.norm1(x_BTD)
+        query_B1D = normed_BTD[rows, positions_B][:, None]
+        x_BD = x_BTD[rows, positions_B] + self.attention(normed_BTD, mask_B1T, query_BTD=query_B1D)[:, 0]
+        out: Tensor = x_BD + self.mlp(self.norm2(x_BD))
+        return out
+
+
+class Transformer(nn.Module):
+    """A stack of blocks; no norm after the last.
+
+    Attributes:
+        checkpointing: recompute each block in the backward pass: memory for time.
+    """
+
+    def __init__(
+        self, width: int, depth: int, heads: int, hidden: int, activation: Activation = Activation.GELU,
+        eps: float = 1e-5,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(width, heads, hidden, activation, eps) for _ in range(depth))
+        self.checkpointing = False
+        self._initialise(width, depth)
+
+    def _initialise(self, width: int, depth: int) -> None:
+        """CLIP's initialisation: residual branches shrink with depth (as in its released code)."""
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            nn.init.normal_(block.attention.qkv.weight, std=width**-0.5)
+            nn.init.normal_(block.attention.out.weight, std=width**-0.5 * (2 * depth) ** -0.5)
+            nn.init.normal_(block.mlp.up.weight, std=(2 * width) ** -0.5)
+            nn.init.normal_(block.mlp.down.weight, std=width**-0.5 * (2 * depth) ** -0.5)
+            for linear in (block.attention.qkv, block.attention.out, block.mlp.up, block.mlp.down):
+                nn.init.zeros_(linear.bias)
+
+    def forward(self, x_BTD: Tensor, mask_BTS: Tensor | None = None, causal: bool = False) -> Tensor:
+        for block in self.blocks:
+            x_BTD = self._run(block, x_BTD, mask_BTS, causal)
+        return x_BTD
+
+    def pooled(
+        self, x_BTD: Tensor, positions_B: Tensor, mask_B1T: Tensor | None = None, causal: bool = False
+    ) -> Tensor:
+        """The output [B, D] at one position of each row, equal to `forward(...)[b, positions_B[b]]`.
+
+        Args:
+            mask_B1T: True where keys are not padding; None when nothing is. With `causal` it must hide what comes
+                after the position, which a causal row would not see.
+        """
+        full_mask = None if causal or mask_B1T is None else mask_B1T
+        for block in self.blocks[:-1]:
+            x_BTD = self._run(block, x_BTD, full_mask, causal)
+        last = self.blocks[-1]
+        assert isinstance(last, Block)
+        return last.at(x_BTD, positions_B, mask_B1T)
+
+    def _run(self, block: nn.Module, x_BTD: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+        if self.checkpointing and torch.is_grad_enabled():
+            out: Tensor = checkpoint(block, x_BTD, mask, causal, use_reentrant=False)
+            return out
+        result: Tensor = block(x_BTD, mask, causal)
+        return result

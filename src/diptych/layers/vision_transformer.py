@@ -1,0 +1,173 @@
+"""The vision transformer (Dosovitskiy et al. 2020, arXiv 2010.11929): patches as words.
+
+B batch, C channels, H height, W width, P patches, T tokens, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diptych.core.errors import ConfigError
+from diptych.layers.attention import attend
+from diptych.layers.transformer import Activation, Mlp, Transformer
+
+Pooling = Literal["cls", "mean", "map"]
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """Sizes and switches of a vision transformer.
+
+    Attributes:
+        image_size: side of the square picture that the positions are learned for.
+        patch_size: side of a patch; it must divide the image size.
+        hidden: width of the MLPs.
+        pooling: "cls" (ViT, CLIP), "mean" over patches, or "map", attention of one learned query (SigLIP).
+        pre_norm: a layer norm between embeddings and blocks (CLIP).
+        patch_bias: whether the patch embedding has a bias (CLIP's has none).
+        eps: of the layer norms.
+    """
+
+    image_size: int = 224
+    patch_size: int = 32
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    hidden: int = 3072
+    pooling: Pooling = "cls"
+    pre_norm: bool = False
+    patch_bias: bool = True
+    activation: Activation = Activation.GELU
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.patch_size:
+            raise ConfigError(
+                f"image size {self.image_size} is not divisible by patch size {self.patch_size}: "
+                f"try {self.image_size // self.patch_size * self.patch_size or self.patch_size}"
+            )
+
+    @property
+    def grid(self) -> int:
+        """Patches along a side."""
+        return self.image_size // self.patch_size
+
+
+class PatchEmbedding(nn.Module):
+    """Non-overlapping patches, each mapped linearly: a convolution with stride = kernel, as one matrix product."""
+
+    def __init__(self, patch_size: int, width: int, bias: bool) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.weight = nn.Parameter(torch.empty(width, 3, patch_size, patch_size))
+        self.bias = nn.Parameter(torch.zeros(width)) if bias else None
+        nn.init.normal_(self.weight, std=(3 * patch_size**2) ** -0.5)
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """[B, P, D], patches in raster order.
+
+        Raises:
+            ConfigError: a side is not divisible by the patch size.
+        """
+        height, width = image_BCHW.shape[-2:]
+        if height % self.patch_size or width % self.patch_size:
+            raise ConfigError(f"a picture of {height}x{width} does not divide into patches of {self.patch_size}")
+        size = self.patch_size
+        patches = image_BCHW.reshape(-1, 3, height // size, size, width // size, size)
+        patches_BPC = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        return F.linear(patches_BPC, self.weight.flatten(1), self.bias)
+
+
+class AttentionPool(nn.Module):
+    """SigLIP's multi-head attention pooling (MAP): one learned query over the tokens, then an MLP with a residual."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.heads = config.heads
+        self.probe_D = nn.Parameter(torch.randn(width) * width**-0.5)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, eps=config.eps)
+        self.mlp = Mlp(width, config.hidden, config.activation)
+
+    def forward(self, x_BPD: Tensor) -> Tensor:
+        width = x_BPD.shape[-1]
+        weight, bias = self.qkv.weight, self.qkv.bias
+        q_B1D = F.linear(self.probe_D.expand(x_BPD.shape[0], 1, width), weight[:width], bias[:width])
+        k_BPD, v_BPD = F.linear(x_BPD, weight[width:], bias[width:]).chunk(2, dim=-1)
+        q, k, v = (t.reshape(*t.shape[:2], self.heads, -1).transpose(1, 2) for t in (q_B1D, k_BPD, v_BPD))
+        pooled_BD = self.out(attend(q, k, v, None).transpose(1, 2).flatten(2))[:, 0]
+        out: Tensor = pooled_BD + self.mlp(self.norm(pooled_BD))
+        return out
+
+
+class VisionTransformer(nn.Module):
+    """Patches, positions, blocks, and one vector a picture."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, tokens = config.width, config.grid**2 + (config.pooling == "cls")
+        self.patches = PatchEmbedding(config.patch_size, width, config.patch_bias)
+        self.cls_D = nn.Parameter(torch.randn(width) * width**-0.5) if config.pooling == "cls" else None
+        self.positions_TD = nn.Parameter(torch.randn(tokens, width) * width**-0.5)
+        self.norm_pre = nn.LayerNorm(width, eps=config.eps) if config.pre_norm else None
+        self.transformer = Transformer(width, config.depth, config.heads, config.hidden, config.activation, config.eps)
+        self.norm_post = nn.LayerNorm(width, eps=config.eps)
+        self.pool = AttentionPool(config) if config.pooling == "map" else None
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """One vector [B, D] a picture, by the configured pooling."""
+        x_BTD = self.embed(image_BCHW)
+        if self.config.pooling == "cls":
+            first_B = torch.zeros(x_BTD.shape[0], dtype=torch.int64, device=x_BTD.device)
+            out: Tensor = self.norm_post(self.transformer.pooled(x_BTD, first_B))
+            return out
+        x_BTD = self.norm_post(self.transformer(x_BTD))
+        pooled_BD: Tensor = x_BTD.mean(1) if self.pool is None else self.pool(x_BTD)
+        return pooled_BD
+
+    def tokens(self, image_BCHW: Tensor) -> Tensor:
+        """Every token after the last norm [B, T, D]; the class token first where there is one."""
+        out: Tensor = self.norm_post(self.transformer(self.embed(image_BCHW)))
+        return out
+
+    def embed(self, image_BCHW: Tensor) -> Tensor:
+        """Patches with positions, the class token first, before the blocks [B, T, D]."""
+        x_BTD: Tensor = self.patches(image_BCHW)
+        if self.cls_D is not None:
+            x_BTD = torch.cat([self.cls_D.to(x_BTD.dtype).expand(x_BTD.shape[0], 1, -1), x_BTD], dim=1)
+        x_BTD = x_BTD + self._positions(
+            image_BCHW.shape[-2] // self.config.patch_size, image_BCHW.shape[-1] // self.config.patch_size
+        )
+        if self.norm_pre is not None:
+            x_BTD = self.norm_pre(x_BTD)
+        return x_BTD
+
+    def _positions(self, rows: int, columns: int) -> Tensor:
+        grid = self.config.grid
+        if (rows, columns) == (grid, grid):
+            return self.positions_TD
+        special = self.positions_TD.shape[0] - grid * grid
+        resized = interpolate_positions(self.positions_TD[special:], grid, rows, columns)
+        return torch.cat([self.positions_TD[:special], resized])
+
+
+def interpolate_positions(positions_PD: Tensor, grid: int, rows: int, columns: int) -> Tensor:
+    """Learned positions for another grid, by bicubic interpolation (section 3.2 of the paper; kernel a = -0.75).
+
+    Args:
+        positions_PD: [grid * grid, D], raster order.
+
+    Returns:
+        [rows * columns, D]; the same tensor's values when the grid does not change.
+    """
+    square = positions_PD.reshape(1, grid, grid, -1).permute(0, 3, 1, 2)
+    resized = F.interpolate(square, (rows, columns), mode="bicubic", align_corners=False)
+    return resized.permute(0, 2, 3, 1).reshape(rows * columns, -1)

@@ -1,0 +1,163 @@
+"""What CLIP and SigLIP share: two towers that meet in one space, their task up to the loss, and their predictor.
+
+B batch, N pictures or texts, C channels, H height, W width, T tokens, D embedding width.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diptych.capabilities.predictor import Predictor
+from diptych.core.config import ModelConfig, from_plain, to_plain
+from diptych.core.errors import ConfigError
+from diptych.core.task import Features, GlobalTask, LocalOutput
+from diptych.data.image_text import ImageTextBatch, ImageTextConfig, ImageTextProcessor
+from diptych.data.text import Tokenizer
+from diptych.layers.length_buckets import in_length_buckets
+from diptych.layers.normalise import Normalise
+from diptych.layers.text_transformer import TextConfig, TextTransformer
+from diptych.layers.vision_transformer import VisionConfig, VisionTransformer
+
+T = TypeVar("T")
+PREDICTION_BATCH = 256
+
+
+class Embeddings(NamedTuple):
+    """Unit vectors of both sides."""
+
+    image_BD: Tensor
+    text_BD: Tensor
+
+
+class TwoTowers(nn.Module):
+    """Two independent towers; `image_head` and `text_head` map their vectors to the joint space."""
+
+    image_head: nn.Module
+    text_head: nn.Module
+
+    def __init__(self, vision: VisionConfig, text: TextConfig, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.normalise = Normalise(mean, std)
+        self.vision = VisionTransformer(vision)
+        self.text = TextTransformer(text)
+
+    def encode_image(self, pixels_BCHW: Tensor) -> Tensor:
+        """Unit vectors [B, D] of uint8 or prepared pixels."""
+        return F.normalize(self.image_head(self.vision(self.normalise(pixels_BCHW))), dim=-1)
+
+    def encode_text(self, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        """Unit vectors [B, D] of padded tokens."""
+        if self.text.config.padding == "constant":
+            return F.normalize(self.text_head(self.text(tokens_BT, lengths_B)), dim=-1)
+        return F.normalize(self.text_head(in_length_buckets(self.text, tokens_BT, lengths_B)), dim=-1)
+
+    def forward(self, pixels_BCHW: Tensor, tokens_BT: Tensor, lengths_B: Tensor) -> Embeddings:
+        """Both sides of a batch."""
+        return Embeddings(self.encode_image(pixels_BCHW), self.encode_text(tokens_BT, lengths_B))
+
+    def checkpoint_activations(self, on: bool) -> None:
+        """Recomputes each block in the backward pass: memory for time."""
+        self.vision.transformer.checkpointing = on
+        self.text.transformer.checkpointing = on
+
+
+class TwoTowerTask(GlobalTask[ImageTextBatch]):
+    """Both sides of each pair; a subclass adds the loss between all of them."""
+
+    model: TwoTowers
+    processor: ImageTextProcessor
+
+    def features(self, batch: ImageTextBatch, phase: str = "main") -> LocalOutput:
+        found = self.model(batch.pixels_BCHW, batch.tokens_BT, batch.lengths_B)
+        return LocalOutput(Features(image=found.image_BD, text=found.text_BD))
+
+    def counts(self, batch: ImageTextBatch, phase: str = "main") -> dict[str, float]:
+        return {}  # its only part is over the global batch
+
+    @abstractmethod
+    def predictor(self) -> TwoTowerPredictor:
+        """The model with its processor; shares the weights."""
+
+
+class TwoTowerPredictor(Predictor):
+    """Encodes pictures and strings; any number, in batches."""
+
+    CONFIG: ClassVar[type[ModelConfig]]
+    config: ModelConfig
+    module: TwoTowers
+
+    def __init__(self, config: ModelConfig, processor: ImageTextProcessor, module: TwoTowers, name: str) -> None:
+        self.config = config
+        self.processor = processor
+        self.module = module
+        self.name = name
+
+    @torch.inference_mode()
+    def encode_image(self, visuals: Sequence[Any] | Tensor) -> Tensor:
+        """Unit vectors [N, D] on the CPU.
+
+        Args:
+            visuals: paths, PIL images, arrays, bytes or Images; or one prepared float tensor [N, 3, H, W].
+        """
+        rows = []
+        for some in _batches(visuals):
+            pixels = some if isinstance(some, Tensor) else self.processor.pixels(some)
+            rows.append(self.module.encode_image(pixels.to(self.device)).float().cpu())
+        return torch.cat(rows) if rows else torch.zeros(0)
+
+    @torch.inference_mode()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors [N, D] on the CPU."""
+        rows = []
+        for some in _batches(texts):
+            tokens_BT, lengths_B = self.processor.tokens(some)
+            rows.append(self.module.encode_text(tokens_BT.to(self.device), lengths_B.to(self.device)).float().cpu())
+        return torch.cat(rows) if rows else torch.zeros(0)
+
+    def describe(self) -> dict[str, Any]:
+        return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}
+
+    def save_files(self, folder: Path) -> None:
+        self.processor.tokenizer.write(folder / "tokenizer.json")
+
+    @classmethod
+    def restore(cls, description: dict[str, Any], folder: Path) -> Self:
+        config = from_plain(cls.CONFIG, description["model"])
+        settings = from_plain(ImageTextConfig, description["processor"])
+        processor = ImageTextProcessor(settings, Tokenizer.read(folder / "tokenizer.json"))
+        return cls(config, processor, cls.build(config, processor), str(description["name"]))
+
+    @classmethod
+    @abstractmethod
+    def build(cls, config: Any, processor: ImageTextProcessor) -> TwoTowers:
+        """The module with fresh weights."""
+
+
+def check_fit(vision: VisionConfig, text: TextConfig, processor: ImageTextProcessor) -> None:
+    """Raises a ConfigError when a processor makes what the towers cannot take, with both numbers."""
+    made, taken = processor.config.image.size, vision.image_size
+    if made != taken:
+        raise ConfigError(f"the processor makes pictures of {made} pixels, the vision tower takes {taken}")
+    if processor.config.text.max_length > text.context:
+        raise ConfigError(
+            f"texts of up to {processor.config.text.max_length} tokens do not fit a context of {text.context}"
+        )
+    if processor.tokenizer.vocab_size > text.vocab_size:
+        raise ConfigError(
+            f"the tokenizer has {processor.tokenizer.vocab_size} tokens, the text tower {text.vocab_size} embeddings"
+        )
+    if (text.padding == "constant") != processor.config.text.pad_to_max:
+        raise ConfigError("constant padding must be on for both the text tower and the processor, or for neither")
+
+
+def _batches(items: Any) -> Iterator[Any]:
+    """Runs of at most PREDICTION_BATCH."""
+    for begin in range(0, len(items), PREDICTION_BATCH):
+        yield items[begin : begin + PREDICTION_BATCH]
