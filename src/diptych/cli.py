@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from diptych.core import discovery
-from diptych.core.errors import DiptychError, unknown_name
+from diptych.core.errors import DiptychError, Interrupted, unknown_name
 
 USAGE = "usage: diptych COMMAND [ARGUMENTS]   (diptych COMMAND --help tells more)"
 
@@ -47,6 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
     except DiptychError as error:
         print(f"diptych: {error}", file=sys.stderr)
         return 2
+    except Interrupted as stopped:
+        print(f"diptych: {stopped}", file=sys.stderr)
+        return stopped.exit_code
     except KeyboardInterrupt:
         print("diptych: interrupted", file=sys.stderr)
         return 130

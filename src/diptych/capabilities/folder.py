@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from diptych.capabilities.predictor import Predictor
-from diptych.core.errors import CheckpointError
+from diptych.core.errors import CheckpointError, StorageError
 
 DESCRIPTION = "model.json"
 WEIGHTS = "model.safetensors"
@@ -34,7 +34,10 @@ def write_model(predictor: Predictor, folder: Path) -> None:
         **predictor.describe(),
     }
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in predictor.module.state_dict().items()}
-    save_file(_unshared(weights), folder / WEIGHTS)
+    try:
+        save_file(_unshared(weights), folder / WEIGHTS)
+    except SafetensorError as error:  # an error of the operating system, in other clothes
+        raise StorageError(f"cannot write {folder / WEIGHTS}: {error}") from error
     predictor.save_files(folder)
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 

@@ -55,6 +55,20 @@ class TrainingDiverged(DiptychError):
     """A loss that is not finite; raised before the optimizer sees it."""
 
 
+class Interrupted(BaseException):
+    """Training stopped for a signal after its state was saved.
+
+    Like KeyboardInterrupt it is nobody's mistake, so no handler of errors catches it.
+
+    Attributes:
+        exit_code: 128 plus the signal's number, as shells expect.
+    """
+
+    def __init__(self, signal_name: str, signal_number: int, saved: str) -> None:
+        self.exit_code = 128 + signal_number
+        super().__init__(f"stopped by {signal_name}; saved {saved}: go on with --resume latest")
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     """The error for a name nobody knows, with the nearest known one.
 

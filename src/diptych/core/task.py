@@ -11,11 +11,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from diptych.core.errors import ConfigError
 from diptych.core.losses import Losses
 from diptych.core.processor import Processor
 
@@ -89,6 +90,18 @@ class Task(nn.Module, ABC, Generic[BatchT]):
 
     def after_step(self) -> None:
         """Called after every optimizer step: averages, momentum encoders, clamps, codebook restarts."""
+
+    @abstractmethod
+    def predictor(self) -> Any:
+        """The model with its processor, a `capabilities.predictor.Predictor` that shares the weights.
+
+        What checkpoints save and evaluation during training asks.
+        """
+
+    def checkpoint_activations(self, on: bool) -> None:
+        """Recomputes activations in the backward pass, where the model can."""
+        if on:
+            raise ConfigError(f"{type(self).__name__} cannot recompute activations: leave checkpointing off")
 
     def summary(self) -> dict[str, float]:
         """Numbers worth a line in the log at the current weights (a temperature, a code usage)."""

@@ -1,0 +1,101 @@
+"""`fit`: runs a run, stage by stage, in its folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from diptych.capabilities.load import check_device
+from diptych.core.config import to_plain
+from diptych.core.errors import ConfigError
+from diptych.core.records.environment import environment
+from diptych.core.records.run_folder import RunFolder
+from diptych.core.storage import write_text
+from diptych.distributed.world import World, start
+from diptych.training.run import Run
+from diptych.training.stages import Context
+
+
+def fit(run: Run, folder: Path | str, *, resume: bool = False) -> RunFolder:
+    """Runs every stage that is not done yet.
+
+    Args:
+        run: the resolved configuration.
+        folder: of the run; made when it is not there.
+        resume: go on with what is in the folder; without it a folder that holds a run is refused.
+
+    Raises:
+        ConfigError: the folder holds a run already, or one of another configuration.
+        StorageError: the folder cannot be written.
+        Interrupted: a signal came; the state is saved.
+    """
+    check_device(torch.device(run.device))
+    if run.threads:
+        torch.set_num_threads(run.threads)
+    place = RunFolder(Path(folder))
+    world = start(torch.device(run.device))
+    if world.is_main:
+        _prepare(place, run, resume)
+    if world.size > 1:
+        torch.distributed.barrier()
+    context = Context(run, place, _device(run), world)
+    for stage in run.stages():
+        if not stage.done(context):
+            _record(place, stage.name, stage.run(context), world)
+    return place
+
+
+def _device(run: Run) -> torch.device:
+    """This process's device: under torchrun each takes its own GPU."""
+    device = torch.device(run.device)
+    local = os.environ.get("LOCAL_RANK")
+    if device.type == "cuda" and device.index is None and local is not None:
+        return torch.device("cuda", int(local))
+    return device
+
+
+def _prepare(place: RunFolder, run: Run, resume: bool) -> None:
+    """Writes what the run depends on; refuses to mix two runs in one folder."""
+    plain = to_plain(run)
+    if RunFolder.is_one(place.path):
+        if not resume:
+            raise ConfigError(
+                f"{place.path} holds a run already: --resume latest goes on with it, --run names another folder"
+            )
+        _require_same(yaml.safe_load(place.config.read_text(encoding="utf-8")), plain, place)
+    else:
+        write_text(place.config, yaml.safe_dump(plain, sort_keys=False))
+    write_text(place.environment, json.dumps(environment(), indent=2) + "\n")
+
+
+# What may change between two sessions of one run without changing what is computed.
+_FREE = ("device", "threads", "loader_threads", "micro_batch", "checkpointing", "compile", "log_every", "evaluate_every",
+         "save_every", "keep_last", "wandb", "bad_threshold", "data")  # fmt: skip
+
+
+def _require_same(before: dict[str, Any], now: dict[str, Any], place: RunFolder) -> None:
+    changed = [name for name in now if name not in _FREE and before.get(name) != now[name]]
+    if changed:
+        name = changed[0]
+        raise ConfigError(
+            f"cannot resume {place.path} with another '{name}' ({before.get(name)} there, {now[name]} now): "
+            f"restore it, or start a new run with --run"
+        )
+
+
+def _record(place: RunFolder, stage: str, costs: dict[str, Any], world: World) -> None:
+    """Adds a finished stage to `costs.json`, and what its data lost on the way to `data.json`."""
+    if not world.is_main:
+        return
+    data = costs.pop("data", None)
+    for name, value in (("costs.json", costs), ("data.json", data)):
+        if value:
+            path = place.path / name
+            known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            write_text(path, json.dumps({**known, stage: value}, indent=2) + "\n")
+

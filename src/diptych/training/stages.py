@@ -1,0 +1,142 @@
+"""A run is an ordered list of stages; what one makes, later ones use.
+
+Stages: `Artifact` (a folder made once: a tokenizer, cached features), `Train`, and `Report` (something to do at the
+end, such as reading the test split once). A finished stage is skipped on resumption.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diptych.capabilities.predictor import Predictor
+from diptych.core.records.run_folder import RunFolder
+from diptych.core.source import Source
+from diptych.core.storage import atomic_folder
+from diptych.core.task import Task
+from diptych.data.text import Tokenizer
+from diptych.distributed.world import World
+from diptych.training.run import Run
+
+Evaluate = Callable[[Predictor], dict[str, float]]
+"""What recipes pass for evaluation during training: metrics by name, higher is better."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a stage runs."""
+
+    run: Run
+    folder: RunFolder
+    device: torch.device
+    world: World
+
+    def artifact(self, stage: str) -> Path:
+        """The folder that an earlier stage made."""
+        folder = self.folder.artifact(stage)
+        assert folder.is_dir(), f"no stage named '{stage}' comes before this one"
+        return folder
+
+
+@dataclass(frozen=True)
+class Stage(ABC):
+    """One step of a run.
+
+    Attributes:
+        name: unique in its run; names its artifacts, checkpoints and log lines.
+    """
+
+    name: str
+
+    @abstractmethod
+    def done(self, context: Context) -> bool:
+        """Whether an earlier session finished it."""
+
+    @abstractmethod
+    def run(self, context: Context) -> dict[str, Any]:
+        """Does it; returns its costs and counts as plain values."""
+
+
+@dataclass(frozen=True)
+class Artifact(Stage):
+    """A folder made once, complete or not at all.
+
+    Attributes:
+        make: writes into the folder it is given.
+    """
+
+    make: Callable[[Context, Path], None]
+
+    def done(self, context: Context) -> bool:
+        return context.folder.artifact(self.name).is_dir()
+
+    def run(self, context: Context) -> dict[str, Any]:
+        if context.world.is_main:
+            with atomic_folder(context.folder.artifact(self.name)) as part:
+                self.make(context, part)
+        if context.world.size > 1:
+            torch.distributed.barrier()
+        return {}
+
+
+@dataclass(frozen=True)
+class Report(Stage):
+    """Something done once at the end with what was trained; marked as done afterwards."""
+
+    act: Callable[[Context], None]
+
+    def done(self, context: Context) -> bool:
+        return (context.folder.artifact(self.name) / "done").is_file()
+
+    def run(self, context: Context) -> dict[str, Any]:
+        if context.world.is_main:
+            self.act(context)
+            with atomic_folder(context.folder.artifact(self.name)) as part:
+                (part / "done").write_text("", encoding="utf-8")
+        return {}
+
+
+@dataclass(frozen=True)
+class Train(Stage):
+    """Training of one task on one source.
+
+    Attributes:
+        source: opens the data.
+        task: builds the task, from earlier artifacts where it needs them.
+        evaluate: measures a predictor now and then; None for no evaluation.
+        best: the metric of `evaluate` by which the best checkpoint is kept.
+        settings: optimizer, budget and the rest, when this stage differs from its run.
+    """
+
+    source: Callable[[Context], Source]
+    task: Callable[[Context], Task[Any]]
+    evaluate: Callable[[Context], Evaluate] | None = None
+    best: str = ""
+    settings: Run | None = None
+
+    def done(self, context: Context) -> bool:
+        return (context.folder.artifact(self.name) / "done").is_file()
+
+    def run(self, context: Context) -> dict[str, Any]:
+        from diptych.training.trainer import Trainer  # the trainer knows stages; a stage only calls it
+
+        return Trainer(self, context, self.settings or context.run).run()
+
+
+def fit_tokenizer(texts: Callable[[Context], Iterable[str]], vocab_size: int, name: str = "tokenizer") -> Artifact:
+    """The stage that fits a byte-level BPE to captions."""
+
+    def make(context: Context, folder: Path) -> None:
+        Tokenizer.fit(texts(context), vocab_size).write(folder / "tokenizer.json")
+
+    return Artifact(name, make)
+
+
+def fitted_tokenizer(context: Context, name: str = "tokenizer") -> Tokenizer:
+    """The tokenizer of a `fit_tokenizer` stage."""
+    return Tokenizer.read(context.artifact(name) / "tokenizer.json")
