@@ -1,0 +1,147 @@
+"""`open_source`: whatever a user names as data, by looking at what is there.
+
+    scenes, scenes?objects=3&size=64       the built-in generator
+    photos.tar, shards/, "shards/*.tar"    webdataset / img2dataset tars, also s3://...
+    captions.csv, folder/                  a table beside its pictures
+    folder/                                a folder of class folders, or of IDX files
+    part.parquet, folder/                  parquet
+    hf:org/name, hf:/path                  a Hugging Face dataset (extra: datasets)
+
+Options follow a question mark: `shards?captions=alt_text` names the caption's field.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import fsspec
+
+from diptych.core.errors import DataError, unknown_name
+from diptych.core.source import Source
+from diptych.data.sources._captions import CAPTION_FIELDS
+
+SPLITS = ("train", "val", "test")
+ALL = "all"
+
+
+def open_source(reference: str, split: str = ALL) -> Source:
+    """Opens data.
+
+    Args:
+        reference: see above.
+        split: where names tell splits apart (`flickr8k-train-000.tar`, `test-00000.parquet`, `train-images-idx3...`),
+            the one to open; "all" opens everything.
+
+    Raises:
+        DataError: nothing there, nothing of that split, or no samples.
+        ConfigError: an option that no kind of source has.
+    """
+    where, _, query = reference.partition("?")
+    if where == "scenes":
+        from diptych.data.scenes.source import from_query
+
+        return from_query(query, "train" if split == ALL else split)
+    fields = _fields(query)
+    if where.startswith("hf:"):
+        from diptych.data.sources.huggingface import HuggingFaceSource
+
+        return HuggingFaceSource(where.removeprefix("hf:"), "train" if split == ALL else split, fields)
+    source = _open_files(where, split, fields)
+    if len(source) == 0:
+        raise DataError(f"{where} holds no pictures: nothing to read")
+    return source
+
+
+def _fields(query: str) -> Sequence[str]:
+    options = dict(parse_qsl(query))
+    for name in options:
+        if name != "captions":
+            raise unknown_name("option of a source", name, ("captions",))
+    return (options["captions"],) if "captions" in options else CAPTION_FIELDS
+
+
+def _open_files(where: str, split: str, fields: Sequence[str]) -> Source:
+    path = Path(where)
+    if "://" in where or any(mark in where for mark in "*[{"):
+        return _tars(_expand(where), split, fields, where)
+    if path.is_file():
+        return _open_file(path, fields)
+    if path.is_dir():
+        return _open_folder(path, split, fields)
+    raise DataError(f"no data at {where}: give a tar, a folder, a table, a parquet file, 'hf:org/name' or 'scenes'")
+
+
+def _open_file(path: Path, fields: Sequence[str]) -> Source:
+    from diptych.data.sources.parquet import ParquetSource
+    from diptych.data.sources.table import ENDINGS, TableSource
+
+    if path.suffix == ".tar":
+        return _tars([str(path)], ALL, fields, str(path))
+    if path.suffix == ".parquet":
+        return ParquetSource([path], fields)
+    if path.suffix in ENDINGS:
+        return TableSource(path, fields=fields)
+    raise DataError(f"{path} is no kind of data known here: expected .tar, .parquet, .csv, .tsv or .jsonl")
+
+
+def _open_folder(folder: Path, split: str, fields: Sequence[str]) -> Source:
+    """Looks for tars, then parquet, then a table, then IDX files, then class folders."""
+    from diptych.data.sources.class_folders import ClassFolders
+    from diptych.data.sources.idx import PICTURES_END, IdxSource
+    from diptych.data.sources.parquet import ParquetSource
+    from diptych.data.sources.table import NAMES, TableSource
+
+    if tars := sorted(folder.rglob("*.tar")):
+        return _tars([str(tar) for tar in tars], split, fields, str(folder))
+    if files := sorted(folder.rglob("*.parquet")):
+        return ParquetSource([Path(name) for name in of_split([str(f) for f in files], split, str(folder))], fields)
+    if tables := [folder / name for name in NAMES if (folder / name).is_file()]:
+        return TableSource(tables[0], fields=fields)
+    if idx := sorted(folder.glob(f"*{PICTURES_END}")):
+        return IdxSource(Path(of_split([str(f) for f in idx], split, str(folder))[0]))
+    inner = folder / split if split != ALL and (folder / split).is_dir() else folder
+    return ClassFolders(inner)
+
+
+def _tars(paths: Sequence[str], split: str, fields: Sequence[str], where: str) -> Source:
+    from diptych.data.sources.tar import TarSource
+
+    return TarSource(of_split(paths, split, where), fields, name=where)
+
+
+def of_split(paths: Sequence[str], split: str, where: str) -> list[str]:
+    """The files whose name has the split as a word of its own; all of them when no name tells splits apart.
+
+    Raises:
+        DataError: the names tell splits apart, but not this one.
+    """
+    words = {path: set(re.split(r"[^a-z0-9]+", Path(path).name.lower())) for path in paths}
+    known = {name for name in SPLITS if any(name in found for found in words.values())}
+    if split == ALL or not known:
+        return list(paths)
+    if split not in known:
+        raise DataError(f"{where} has no split '{split}': its files are of {', '.join(sorted(known))}")
+    return [path for path in paths if split in words[path]]
+
+
+def _expand(pattern: str) -> list[str]:
+    """The files of a pattern: *, ?, [...] and {000..011}."""
+    ranged = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
+    if ranged:
+        low, high = ranged.groups()
+        numbers = [f"{i:0{len(low)}d}" for i in range(int(low), int(high) + 1)]
+        return [name for i in numbers for name in _expand(pattern[: ranged.start()] + i + pattern[ranged.end() :])]
+    if "://" in pattern:
+        if "*" not in pattern:
+            return [pattern]
+        files = fsspec.open_files(pattern)
+        found = [f"{pattern.partition('://')[0]}://{file.path.lstrip('/')}" for file in files]
+    else:
+        found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  (absolute patterns)
+    if not found:
+        raise DataError(f"no file matches {pattern}")
+    return found

@@ -1,0 +1,39 @@
+"""A folder of class folders: every picture below `cats/` is of the class "cats"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from diptych.core.sample import Sample
+from diptych.core.seeding import hash_to_int
+from diptych.data.sources._tar_members import PICTURES
+from diptych.data.sources.table import read_picture
+
+
+class ClassFolders:
+    """One sample a picture; its class is the name of the folder it lies in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = str(folder)
+        self.problems: dict[str, list[str]] = {}
+        self._folder = folder
+        self._keys = sorted(
+            str(path.relative_to(folder))
+            for path in folder.rglob("*")
+            if path.suffix.lower().removeprefix(".") in PICTURES and path.parent != folder
+        )
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def keys(self) -> Sequence[str]:
+        return self._keys
+
+    def fingerprint(self) -> str:
+        return f"{hash_to_int(*self._keys):016x}"
+
+    def __getitem__(self, index: int) -> Sample:
+        key = self._keys[index]
+        path = self._folder / key
+        return Sample(key, (read_picture(path, key),), meta={"class": path.parent.name})

@@ -1,0 +1,62 @@
+"""A Hugging Face dataset, by hub id or a folder that `save_to_disk` wrote (extra: datasets)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from diptych.core.errors import DataError, MissingExtra
+from diptych.core.sample import Sample
+from diptych.core.seeding import hash_to_int
+from diptych.data.sources._captions import CAPTION_FIELDS, captions_of, plain_meta
+from diptych.data.sources.parquet import picture_of
+
+
+class HuggingFaceSource:
+    """Random access to one split; pictures stay encoded."""
+
+    def __init__(self, reference: str, split: str, fields: Sequence[str] = CAPTION_FIELDS) -> None:
+        try:
+            import datasets
+        except ModuleNotFoundError as error:
+            raise MissingExtra("datasets", "datasets", f"opening 'hf:{reference}'") from error
+        self.name = f"hf:{reference}"
+        self.problems: dict[str, list[str]] = {}
+        self._fields = fields
+        found: Any
+        try:
+            if Path(reference).is_dir():
+                found = datasets.load_from_disk(reference)
+                found = found[split] if isinstance(found, datasets.DatasetDict) else found
+            else:
+                found = datasets.load_dataset(reference, split=split)
+        except (FileNotFoundError, KeyError, ValueError, ConnectionError) as error:
+            raise DataError(f"cannot open split '{split}' of the dataset {reference}: {error}") from error
+        pictures = [name for name, feature in found.features.items() if isinstance(feature, datasets.Image)]
+        if not pictures:
+            raise DataError(f"{self.name} has no picture column; found {', '.join(found.features)}")
+        self._picture = pictures[0]
+        labels = found.features.get("label")
+        self._classes = labels.names if isinstance(labels, datasets.ClassLabel) else None
+        self._rows = found.cast_column(self._picture, datasets.Image(decode=False))
+        self._keys = [f"{split}-{index:08d}" for index in range(len(found))]
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def keys(self) -> Sequence[str]:
+        return self._keys
+
+    def fingerprint(self) -> str:
+        return f"{hash_to_int(self._rows._fingerprint):016x}"
+
+    def __getitem__(self, index: int) -> Sample:
+        record = self._rows[index]
+        key = self._keys[index]
+        meta = plain_meta(record, (*self._fields, self._picture))
+        if self._classes is not None:
+            meta["class"] = self._classes[record["label"]]
+        return Sample(
+            key, (picture_of(record[self._picture], key, Path()),), captions_of(record, self._fields), meta=meta
+        )

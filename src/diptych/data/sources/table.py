@@ -1,0 +1,111 @@
+"""A folder of pictures with a CSV, TSV or JSONL that says which caption belongs to which.
+
+The picture's column is the first of image, image_path, filename, file_name, file, path; the caption's the first of
+captions, caption, text, texts, sentences. Several rows of one picture become several captions of one sample. A TSV
+without a header whose first column reads `picture.jpg#0` is Flickr8k's token file.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from diptych.core.errors import DataError
+from diptych.core.processor import BadSample
+from diptych.core.sample import Sample
+from diptych.core.seeding import hash_to_int
+from diptych.core.visual import Image
+from diptych.data.sources._captions import CAPTION_FIELDS, IMAGE_FIELDS, captions_of, plain_meta
+
+NAMES = tuple(f"{stem}.{ending}" for stem in ("captions", "metadata") for ending in ("jsonl", "csv", "tsv"))
+ENDINGS = (".csv", ".tsv", ".jsonl")
+
+
+class TableSource:
+    """One sample a picture that the table names."""
+
+    def __init__(self, table: Path, images: Path | None = None, fields: Sequence[str] = CAPTION_FIELDS) -> None:
+        self.name = str(table)
+        self.problems: dict[str, list[str]] = {}
+        self._folder = images or table.parent
+        self._records: dict[str, dict[str, Any]] = {}
+        for record in _records(table):
+            self._add(record, table, fields)
+        self._keys = list(self._records)
+        self._stamp = f"{table.name} {table.stat().st_size} {len(self._keys)}"
+
+    def _add(self, record: Mapping[str, Any], table: Path, fields: Sequence[str]) -> None:
+        column = next((name for name in IMAGE_FIELDS if record.get(name)), None)
+        if column is None:
+            raise DataError(
+                f"{table}: no column names the picture; expected one of {', '.join(IMAGE_FIELDS)}, "
+                f"found {', '.join(map(str, record))}"
+            )
+        key = str(record[column])
+        known = self._records.setdefault(key, {"texts": (), "meta": plain_meta(record, (*fields, column))})
+        known["texts"] += captions_of(record, fields)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def keys(self) -> Sequence[str]:
+        return self._keys
+
+    def fingerprint(self) -> str:
+        return f"{hash_to_int(self._stamp):016x}"
+
+    def __getitem__(self, index: int) -> Sample:
+        """Reads the picture's file.
+
+        Raises:
+            BadSample: "missing image".
+        """
+        key = self._keys[index]
+        record = self._records[key]
+        return Sample(key, (read_picture(self._folder / key, key),), record["texts"], meta=record["meta"])
+
+
+def read_picture(path: Path, key: str) -> Image:
+    """A file's bytes.
+
+    Raises:
+        BadSample: "missing image".
+    """
+    try:
+        return Image(encoded=path.read_bytes(), name=str(path))
+    except OSError as error:
+        raise BadSample(key, "missing image", str(error)) from error
+
+
+def _records(table: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            if table.suffix == ".jsonl":
+                yield from _json_lines(file, table)
+            else:
+                yield from _rows(file, "\t" if table.suffix == ".tsv" else ",")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{table} is not UTF-8 text: {error}") from error
+
+
+def _json_lines(lines: Iterator[str], table: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{table}, line {number} is not JSON: {error}") from error
+
+
+def _rows(file: Any, delimiter: str) -> Iterator[dict[str, Any]]:
+    first = file.readline()
+    file.seek(0)
+    if delimiter == "\t" and "#" in first.split("\t")[0]:
+        for line in file:
+            picture, _, caption = line.rstrip("\n").partition("\t")
+            yield {"image": picture.rpartition("#")[0], "caption": caption}
+    else:
+        yield from csv.DictReader(file, delimiter=delimiter)
