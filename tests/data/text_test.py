@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, processors
+
 from diptych.core.errors import ConfigError, DataError
 from diptych.data.text import Tokenizer, pad_tokens
-from tokenizers import decoders, models, pre_tokenizers, processors
 
 CAPTIONS = ["A dog runs on the grass.", "two cats sit on the mat", "a man and his dog, running"] * 5
 SENTENCES = ["A  dog's mat!", "TWO cats runs 42 times", "naïve café 犬", "the dog dog dog dog dog", "it's\nhere"]

@@ -2,6 +2,10 @@
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
+from PIL import ImageFilter
+from scipy import ndimage
+
 from diptych.core.errors import ConfigError
 from diptych.core.seeding import Draw
 from diptych.core.visual import Pixels
@@ -9,9 +13,6 @@ from diptych.data import colour
 from diptych.data.geometry import centre_crop_into, random_window, rotated, shorter_side_size, squash_into
 from diptych.data.resize import Kernel, Window, resize_into, resized
 from diptych.data.views import Views, view_into
-from PIL import Image as Pillow
-from PIL import ImageFilter
-from scipy import ndimage
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ class EvaluationBatches(Generic[BatchT]):
                     yield from self._finish(pending.popleft())
             while pending:
                 yield from self._finish(pending.popleft())
-            self._policy.check(self.stats, self._source.name, epoch_ended=True)
+            self._policy.check(self.stats, self._source)
         finally:
             filler.stop.set()
             threads.shutdown(wait=True, cancel_futures=True)

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from diptych.data.decode import decode
 from torch import Tensor
 
 from diptych.core.errors import ConfigError
@@ -21,6 +20,7 @@ from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
 from diptych.core.seeding import Draw
 from diptych.core.visual import Image, Pixels, as_image
+from diptych.data.decode import decode
 from diptych.data.geometry import centre_crop_into, squash_into
 from diptych.data.resize import Kernel
 from diptych.data.stopwatch import spent

@@ -111,9 +111,8 @@ class Loader(Generic[BatchT]):
         work = self._pending.popleft()
         parts = work.parts()
         self.stats.wait += perf_counter() - started
-        epoch_ended = work.after.epoch > self._delivered.epoch
         self._delivered = work.after
-        self._count(parts, epoch_ended)
+        self._count(parts)
         return collated(self._processor, work.arrays, parts)
 
     def _plan(self) -> None:
@@ -122,10 +121,10 @@ class Loader(Generic[BatchT]):
         self._planned = batch.after
         self._pending.append(submit(self._threads, self._filler, self._pool.take(), batch.share(self._world)))
 
-    def _count(self, parts: Sequence[Filled], epoch_ended: bool) -> None:
+    def _count(self, parts: Sequence[Filled]) -> None:
         self.stats.add(parts)
         self._policy.write([one for part in parts for one in part.bad])
-        self._policy.check(self.stats, self._source.name, epoch_ended)
+        self._policy.check(self.stats, self._source)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values: where the next batch starts, what was delivered, and whose data it was."""

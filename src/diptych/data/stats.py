@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diptych.core.errors import DataError
+from diptych.core.source import Source
 from diptych.core.storage import storage_errors
 from diptych.data.filling import Bad, Filled
 
@@ -54,7 +55,7 @@ class BadPolicy:
     Attributes:
         threshold: the largest bad share of what was tried.
         log: a JSONL file that gets a line for every bad sample; None for no file.
-        at_least: samples tried before the share is looked at; the end of an epoch counts too.
+        at_least: samples tried before the share is looked at; fewer where the whole source has fewer.
     """
 
     threshold: float = 0.05
@@ -75,18 +76,18 @@ class BadPolicy:
             with self.log.open("a", encoding="utf-8") as file:
                 file.write("".join(lines))
 
-    def check(self, stats: LoaderStats, source: str, epoch_ended: bool) -> None:
+    def check(self, stats: LoaderStats, source: Source) -> None:
         """Stops a run that would train on the remains of broken data.
 
         Raises:
             DataError: the bad share is above the threshold.
         """
         tried = stats.samples + stats.bad_total
-        if not tried or (tried < self.at_least and not epoch_ended) or stats.bad_total <= self.threshold * tried:
+        if tried < min(self.at_least, len(source)) or stats.bad_total <= self.threshold * tried:
             return
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(stats.bad.items()))
         where = f"their keys are in {self.log}" if self.log else "name a log file to get their keys"
         raise DataError(
-            f"{source}: {stats.bad_total} of {tried} samples ({stats.bad_total / tried:.1%}) could not be used, more "
+            f"{source.name}: {stats.bad_total} of {tried} samples ({stats.bad_total / tried:.1%}) could not be used, more "
             f"than the {self.threshold:.0%} allowed: {reasons}; {where}"
         )
