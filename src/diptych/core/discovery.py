@@ -88,7 +88,8 @@ def benchmarks() -> dict[str, Found]:
 
 def sources() -> dict[str, Found]:
     """The kinds of data that can be opened, by file name."""
-    return find(PACKAGE / "data" / "sources", "diptych.data.sources")
+    scenes = Found("scenes", PACKAGE / "data" / "scenes" / "source.py", "diptych.data.scenes.source")
+    return {**find(PACKAGE / "data" / "sources", "diptych.data.sources"), scenes.name: scenes}
 
 
 def resolve(kind: str, reference: str, known: dict[str, Found]) -> Any:
