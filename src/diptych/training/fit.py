@@ -52,11 +52,10 @@ def fit(run: Run, folder: Path | str, *, resume: bool = False) -> RunFolder:
 
 def _device(run: Run) -> torch.device:
     """This process's device: under torchrun each takes its own GPU."""
-    device = torch.device(run.device)
     local = os.environ.get("LOCAL_RANK")
-    if device.type == "cuda" and device.index is None and local is not None:
+    if run.device == "cuda" and local is not None:
         return torch.device("cuda", int(local))
-    return device
+    return torch.device(run.device)
 
 
 def _prepare(place: RunFolder, run: Run, resume: bool) -> None:
@@ -74,8 +73,10 @@ def _prepare(place: RunFolder, run: Run, resume: bool) -> None:
 
 
 # What may change between two sessions of one run without changing what is computed.
-_FREE = ("device", "threads", "loader_threads", "micro_batch", "checkpointing", "compile", "log_every", "evaluate_every",
-         "save_every", "keep_last", "wandb", "bad_threshold", "data")  # fmt: skip
+_FREE = {
+    *("data", "device", "threads", "loader_threads", "micro_batch", "checkpointing", "compile", "bad_threshold"),
+    *("log_every", "evaluate_every", "save_every", "keep_last", "wandb"),
+}
 
 
 def _require_same(before: dict[str, Any], now: dict[str, Any], place: RunFolder) -> None:
@@ -93,9 +94,19 @@ def _record(place: RunFolder, stage: str, costs: dict[str, Any], world: World) -
     if not world.is_main:
         return
     data = costs.pop("data", None)
-    for name, value in (("costs.json", costs), ("data.json", data)):
-        if value:
-            path = place.path / name
-            known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-            write_text(path, json.dumps({**known, stage: value}, indent=2) + "\n")
+    if data is not None:
+        path = place.path / "data.json"
+        write_text(path, json.dumps({**_known(path), stage: data}, indent=2) + "\n")
+    if costs:
+        path = place.path / "costs.json"
+        stages = {**_known(path).get("stages", {}), stage: costs}
+        total = {
+            "seconds": round(sum(one["seconds"] for one in stages.values()), 2),
+            "parameters": max(one["parameters"] for one in stages.values()),
+        }
+        write_text(path, json.dumps({**total, "stages": stages}, indent=2) + "\n")
 
+
+def _known(path: Path) -> dict[str, Any]:
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return known

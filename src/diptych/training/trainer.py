@@ -255,7 +255,7 @@ class Trainer:
             "seconds": round(self.meter.seconds, 2),
             "parameters": sum(p.numel() for p in self.task.parameters()),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "data": {"samples": stats.samples, "bad": dict(stats.bad)},
+            "data": {"read": stats.samples + stats.bad_total, "bad": dict(stats.bad)},
         }
 
 

@@ -69,6 +69,8 @@ class Result:
     """A benchmark's outcome for one model on one set of data.
 
     Attributes:
+        data: the reference it was opened by, or the source's name where it was given as an object.
+        split: of the data.
         verbs: verb -> how the model had it ("native", "cosine of encodings").
         settings: the benchmark's configuration as plain values (templates, pool size, seeds).
         extras: what a report draws: {"confusion": ...}, {"gallery": ...}.
@@ -82,6 +84,7 @@ class Result:
     counts: Counts
     verbs: dict[str, str]
     settings: dict[str, Any] = field(default_factory=dict)
+    split: str = ""
     seed: int = 0
     seconds: float = 0.0
     data_fingerprint: str = ""

@@ -1,0 +1,106 @@
+"""What a benchmark is: one file in `benchmarks/`, or a module of a user's own.
+
+REQUIRES = ("score",)                              verbs, as a literal; a model without them is refused
+DATA = "scenes?objects=3"                          what it runs on when no data is named, as a literal
+@dataclass(frozen=True) class Settings: ...        every choice that changes a number
+def run(model, source, settings, records) -> Outcome
+def tiny_data(folder) -> Source                    the smallest data it runs on, for the matrix test
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from diptych.core.processor import BadSample
+from diptych.core.records.results import Metric, SampleRecord, read_samples, sample_line
+from diptych.core.sample import Sample
+from diptych.core.source import Source
+from diptych.core.storage import storage_errors, write_text
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a benchmark found.
+
+    Attributes:
+        extras: what a report draws: "gallery", "confusion".
+        verbs: the verbs that were used.
+    """
+
+    metrics: dict[str, Metric]
+    extras: dict[str, Any] = field(default_factory=dict)
+    verbs: tuple[str, ...] = ()
+
+
+class BenchmarkModule(Protocol):
+    """A benchmark's module."""
+
+    REQUIRES: tuple[str, ...]
+    DATA: str
+    Settings: type
+
+    def run(self, model: Any, source: Source, settings: Any, records: Records) -> Outcome:
+        """Evaluates; every sample gets a record."""
+        ...
+
+
+class Records:
+    """The per-sample lines of one evaluation, written as they come; those of an interrupted one are read back.
+
+    Attributes:
+        seed: of every random choice of the benchmark.
+        limit: the most samples to look at; None for all.
+    """
+
+    def __init__(
+        self, folder: Path | None, identity: Mapping[str, Any], seed: int = 0, limit: int | None = None
+    ) -> None:
+        self.seed, self.limit = seed, limit
+        self._path = folder / "samples.jsonl" if folder else None
+        self.done: dict[str, SampleRecord] = {}
+        if folder is not None:
+            self._begin(folder, json.dumps(identity, sort_keys=True))
+
+    def _begin(self, folder: Path, identity: str) -> None:
+        """Keeps the lines of an earlier session when model, data and settings are the same; starts anew otherwise."""
+        known = folder / "identity.json"
+        lines: list[str] = []
+        if known.is_file() and known.read_text(encoding="utf-8") == identity:
+            self.done = {record.key: record for record in read_samples(folder)}
+            lines = [sample_line(record) for record in self.done.values()]
+        write_text(known, identity)
+        write_text(folder / "samples.jsonl", "".join(lines))
+
+    def add(self, *records: SampleRecord) -> None:
+        """Writes records that are new.
+
+        Raises:
+            StorageError: the disk is full or the folder cannot be written.
+        """
+        new = [record for record in records if record.key not in self.done]
+        self.done |= {record.key: record for record in new}
+        if self._path is not None and new:
+            with storage_errors(self._path), self._path.open("a", encoding="utf-8") as file:
+                file.write("".join(map(sample_line, new)))
+
+    def samples(self, source: Source) -> Iterator[Sample]:
+        """The samples in order, up to the limit; one that cannot be read is recorded with its reason."""
+        count = len(source) if self.limit is None else min(self.limit, len(source))
+        for index in range(count):
+            try:
+                yield source[index]
+            except BadSample as bad:
+                self.fail(bad)
+
+    def fail(self, bad: BadSample) -> None:
+        """Records a sample that has no outcome."""
+        self.add(SampleRecord(bad.key, status=bad.reason))
+
+    def values(self, name: str) -> tuple[list[float], list[str]]:
+        """Every value of a metric with its sample's key."""
+        rows = [(record.values[name], record.key) for record in self.done.values() if name in record.values]
+        return [value for value, _ in rows], [key for _, key in rows]

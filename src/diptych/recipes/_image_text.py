@@ -1,0 +1,95 @@
+"""What recipes that train on pictures with captions share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from diptych.capabilities.predictor import Predictor
+from diptych.core.processor import BadSample
+from diptych.core.source import Source
+from diptych.core.task import Task
+from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, TextPreprocessing
+from diptych.data.open import open_source
+from diptych.data.subset import hold_out
+from diptych.data.text import Tokenizer
+from diptych.evaluation.runner import evaluate
+from diptych.training.run import Run
+from diptych.training.stages import Context, Evaluate, Stage, Train, fit_tokenizer, fitted_tokenizer
+
+SELECTED_BY = "text_to_image_r10"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageTextRun(Run):
+    """A contrastive model from scratch: fit a tokenizer to the captions, then train.
+
+    Attributes:
+        image: preprocessing and views.
+        context: the longest caption in tokens.
+        vocab_size: of the tokenizer, at most.
+        held_out: how many training samples to select on instead, where the data has no "val" split of its own.
+    """
+
+    image: ImagePreprocessing = field(default_factory=ImagePreprocessing)
+    context: int = 64
+    vocab_size: int = 8192
+    held_out: int = 500
+
+    @abstractmethod
+    def task(self, settings: ImageTextConfig, tokenizer: Tokenizer) -> Task[Any]:
+        """The task for this preprocessing and vocabulary."""
+
+    def training_data(self) -> Source:
+        """What is trained on."""
+        return split_data(self.data, self.held_out)[0]
+
+    def selection_data(self) -> Source:
+        """What checkpoints are selected on; never the split that is reported."""
+        return split_data(self.data, self.held_out)[1]
+
+    def stages(self) -> Sequence[Stage]:
+        settings = ImageTextConfig(self.image, TextPreprocessing(self.context))
+
+        def task(context: Context) -> Task[Any]:
+            return self.task(settings, fitted_tokenizer(context))
+
+        return (
+            fit_tokenizer(lambda context: all_captions(self.training_data()), self.vocab_size),
+            Train(
+                "train",
+                source=lambda context: self.training_data(),
+                task=task,
+                evaluate=lambda context: retrieval_on(self.selection_data()),
+                best=SELECTED_BY,
+            ),
+        )
+
+
+def split_data(reference: str, held_out: int) -> tuple[Source, Source]:
+    """Training data, and what to select on: the scenes have a split for it, from other data it is held out."""
+    if reference.partition("?")[0] == "scenes":
+        return open_source(reference, "train"), open_source(reference, "val")
+    train = open_source(reference, "train")
+    return hold_out(train, min(held_out, max(len(train) // 5, 1)))
+
+
+def all_captions(source: Source, most: int = 20_000) -> Iterator[str]:
+    """The captions of the first samples; bad records are the training's to count."""
+    for index in range(min(len(source), most)):
+        try:
+            yield from source[index].texts
+        except BadSample:
+            continue
+
+
+def retrieval_on(source: Source, limit: int = 500) -> Evaluate:
+    """Recalls on held-out data."""
+
+    def measure(model: Predictor) -> dict[str, float]:
+        (result,) = evaluate(model, ["retrieval"], source, limit=limit)
+        return {name: result.metrics[name].value for name in ("image_to_text_r1", "text_to_image_r1", SELECTED_BY)}
+
+    return measure
