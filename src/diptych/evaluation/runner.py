@@ -21,6 +21,7 @@ from diptych.core.records.results import Counts, Result, write_result
 from diptych.core.source import Source
 from diptych.data.open import open_source
 from diptych.evaluation.benchmark import BenchmarkModule, Records
+from diptych.evaluation.files import AnnotationFolder
 
 
 def evaluate(
@@ -59,7 +60,7 @@ def evaluate(
     results = []
     for name, module in modules.items():
         reference = data if isinstance(data, str) else module.DATA if data is None else ""
-        source = open_source(reference, split) if data is None or isinstance(data, str) else data
+        source = _open(module, reference, split) if data is None or isinstance(data, str) else data
         chosen: Any = from_plain(module.Settings, (settings or {}).get(name, {}), name)
         place = Path(folder) / name.rpartition(".")[2] if folder is not None else None
         found = _one(predictor, name, module, source, chosen, place, identity, seed, limit)
@@ -87,6 +88,15 @@ def benchmark_module(name: str) -> BenchmarkModule:
         raise ConfigError(f"no benchmark module named '{name}': {error}") from error
 
 
+def _open(module: BenchmarkModule, reference: str, split: str) -> Source:
+    """The data of a benchmark: samples, or the folder of its own files."""
+    if not getattr(module, "OWN_FILES", False):
+        return open_source(reference, split)
+    if not Path(reference).is_dir():
+        raise DataError(f"no folder at {reference}: this benchmark reads its official files, name theirs with --data")
+    return AnnotationFolder(Path(reference))
+
+
 def _one(
     model: Predictor, name: str, module: BenchmarkModule, source: Source, settings: Any, folder: Path | None,
     identity: str, seed: int, limit: int | None,
@@ -99,7 +109,7 @@ def _one(
     outcome = module.run(model, source, settings, records)
     counts = _counts(records, source)
     if counts.evaluated == 0:
-        raise DataError(f"{name}: none of the {len(source)} samples of {source.name} could be evaluated")
+        raise DataError(f"{name}: none of samples of {source.name} could be evaluated")
     return Result(
         benchmark=name.rpartition(".")[2],
         model=model.name,

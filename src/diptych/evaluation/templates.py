@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from diptych.core.errors import ConfigError, DataError, unknown_name
+from diptych.data.scenes.world import COLOURS
 
 TEMPLATES = {
     "name": ("{}",),
     "plain": ("a photo of a {}",),
-    "scenes": ("a {}", "a picture of a {}", "there is a {}", "an image showing a {}"),
+    # The scenes' captions always name a colour, so the class is named in every one of them.
+    "scenes": tuple(f"{'an' if colour[0] in 'aeiou' else 'a'} {colour} {{}}" for colour in COLOURS),
     # The seven that the CLIP authors found to be the best subset of their eighty for ImageNet.
     "openai_7": (
         "itap of a {}.",

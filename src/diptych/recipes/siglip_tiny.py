@@ -28,7 +28,7 @@ def siglip_tiny() -> SiglipRun:
     """The same data, budget and batches as clip_tiny."""
     return SiglipRun(
         name="siglip_tiny",
-        data="scenes?min_objects=2",
+        data="scenes",
         image=ImagePreprocessing(64, views=Views(crop_scale=(0.95, 1.0), ratio=(0.95, 1.05))),
         vocab_size=512,
         batch_size=64,

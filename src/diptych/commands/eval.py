@@ -1,0 +1,82 @@
+"""Evaluate a model on benchmarks, with intervals, chance and a line for every sample."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def main(arguments: list[str]) -> int:
+    """`diptych eval REF --benchmarks retrieval knn --data PATH`."""
+    parser = argparse.ArgumentParser(prog="diptych eval", description=__doc__)
+    parser.add_argument("reference", help="a run folder, a model folder, a public folder or a hub id")
+    parser.add_argument("--benchmarks", nargs="+", required=True, help="names that `diptych list benchmarks` prints")
+    parser.add_argument("--data", help="where the samples come from (default: each benchmark's own)")
+    parser.add_argument("--split", default="test", help="of the data (default test)")
+    parser.add_argument("--limit", type=int, help="look at so many samples only")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, help="where to write (default: the run's evaluation folder)")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="BENCHMARK.FIELD=VALUE", help="change a benchmark's settings"
+    )
+    options = parser.parse_args(arguments)
+
+    from diptych.capabilities.load import load
+    from diptych.core.records.run_folder import RunFolder
+    from diptych.evaluation.runner import benchmark_module, evaluate
+
+    for name in options.benchmarks:
+        benchmark_module(name)  # a wrong name is told before a model is loaded
+    path = Path(options.reference)
+    folder = options.out or (RunFolder(path).evaluation if RunFolder.is_one(path) else None)
+    results = evaluate(
+        load(options.reference, options.device),
+        options.benchmarks,
+        options.data,
+        split=options.split,
+        folder=folder,
+        limit=options.limit,
+        seed=options.seed,
+        settings=_settings(options.set),
+    )
+    for result in results:
+        print_result(result)
+    if folder is not None:
+        print(folder)
+    return 0
+
+
+def _settings(pairs: list[str]) -> dict[str, dict[str, Any]]:
+    """{"retrieval": {"pool": 1000}} of ["retrieval.pool=1000"]; values are YAML."""
+    import yaml
+
+    from diptych.core.errors import ConfigError
+
+    found: dict[str, dict[str, Any]] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        benchmark, dot, field = name.rpartition(".")
+        if not (equals and dot):
+            raise ConfigError(f"--set takes BENCHMARK.FIELD=VALUE, got '{pair}'")
+        found.setdefault(benchmark, {})[field] = yaml.safe_load(value)
+    return found
+
+
+def print_result(result: Any) -> None:
+    """A table of one result."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{result.benchmark}: {result.model} on {result.data} {result.split}".rstrip())
+    for column in ("metric", "value", "95 % interval", "chance", "n"):
+        table.add_column(column, justify="left" if column == "metric" else "right")
+    for name, metric in result.metrics.items():
+        interval = f"{metric.low:.3f} to {metric.high:.3f}" if metric.low is not None else ""
+        chance = f"{metric.chance:.3f}" if metric.chance is not None else ""
+        table.add_row(name, f"{metric.value:.3f}", interval, chance, str(metric.n))
+    counts = result.counts
+    how = ", ".join(f"{verb}: {origin}" for verb, origin in result.verbs.items())
+    table.caption = f"{counts.evaluated} evaluated, {counts.failed} failed, {counts.skipped} skipped; {how}"
+    Console().print(table)

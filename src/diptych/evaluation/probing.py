@@ -1,0 +1,99 @@
+"""Frozen features with classes, parted into training and test: what linear probe and nearest neighbours share.
+
+N training pictures, M test pictures, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diptych.capabilities.predictor import ImageEncoder
+from diptych.core.errors import DataError
+from diptych.core.processor import BadSample
+from diptych.core.records.results import Metric, SampleRecord
+from diptych.core.sample import Sample
+from diptych.core.seeding import unit_interval
+from diptych.core.source import Source
+from diptych.data.subset import read_keys
+from diptych.evaluation.benchmark import Records
+from diptych.evaluation.encoding import encode_images
+from diptych.evaluation.metrics.ranking import ranking
+from diptych.evaluation.statistics import mean_metric
+
+
+@dataclass(frozen=True)
+class ProbeData:
+    """Features and class indices of both parts, and the test samples."""
+
+    train_ND: Tensor
+    train_N: Tensor
+    test_MD: Tensor
+    test_M: Tensor
+    names: list[str]
+    test_samples: list[Sample]
+
+
+def probe_data(
+    model: ImageEncoder, source: Source, test_share: float, train_keys: str, test_keys: str, records: Records
+) -> ProbeData:
+    """Encodes every picture once and parts them by key lists, or by a hash of the key.
+
+    Raises:
+        DataError: no classes, or a part without samples.
+    """
+    samples = [sample for sample in records.samples(source) if _has_class(sample, records)]
+    features_ND, samples = encode_images(model, samples, records)
+    test = _test_mask([sample.key for sample in samples], test_share, train_keys, test_keys)
+    train = ~test if not train_keys else np.isin([s.key for s in samples], read_keys(Path(train_keys)))
+    names = sorted({str(sample.meta["class"]) for sample in samples})
+    classes_N = torch.tensor([names.index(str(sample.meta["class"])) for sample in samples])
+    if len(names) < 2 or not test.any() or not train.any():
+        raise DataError(
+            f"{source.name}: {len(names)} classes, {int(train.sum())} training and {int(test.sum())} test pictures; "
+            f"a probe needs at least two classes and both parts"
+        )
+    chosen = [sample for sample, in_test in zip(samples, test, strict=True) if in_test]
+    return ProbeData(features_ND[train], classes_N[train], features_ND[test], classes_N[test], names, chosen)
+
+
+def _has_class(sample: Sample, records: Records) -> bool:
+    if sample.meta.get("class") is not None:
+        return True
+    records.fail(BadSample(sample.key, "no class"))
+    return False
+
+
+def _test_mask(keys: Sequence[str], share: float, train_keys: str, test_keys: str) -> NDArray[np.bool_]:
+    if test_keys:
+        return np.isin(keys, read_keys(Path(test_keys)))
+    return np.array([unit_interval("probe", key) < share for key in keys])
+
+
+def probe_metrics(scores_MC: Tensor, data: ProbeData, records: Records) -> dict[str, Metric]:
+    """Top-1 and the mean over classes on the test part, with a record for each picture."""
+    scores = scores_MC.double().numpy()
+    truth_M = data.test_M.numpy()
+    found = ranking(scores, truth_M[:, None] == np.arange(len(data.names)))
+    top1, predicted = found.strict(1), scores.argmax(1)
+    records.add(
+        *(
+            SampleRecord(sample.key, output=data.names[predicted[i]], values={"top1": float(top1[i])})
+            for i, sample in enumerate(data.test_samples)
+        )
+    )
+    chance = 1 / len(data.names)
+    per_class = [float(top1[truth_M == index].mean()) for index in range(len(data.names)) if (truth_M == index).any()]
+    return {
+        "top1": mean_metric(top1.tolist(), None, chance, records.seed),
+        "top1_expected": mean_metric(found.expected(1).tolist(), None, chance, records.seed),
+        "mean_per_class": mean_metric(per_class, None, chance, records.seed),
+        "tie_rate": Metric(found.tie_rate, n=len(top1)),
+        "train_pictures": Metric(float(len(data.train_N)), n=len(data.train_N)),
+    }
