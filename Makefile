@@ -1,5 +1,7 @@
 # Two commands: `make demo` trains, evaluates and reports two models; `make test` runs the tests.
-PYTHON ?= $(shell command -v python3.12 || command -v python3.11 || command -v python3)
+# The first of these that runs: a version manager's shim may lie on the path for a version that is not active.
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
@@ -25,6 +27,7 @@ types: $(VENV)/.installed-test
 check: lint types test
 
 $(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "diptych needs Python 3.11 or newer: set PYTHON=/path/to/python" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 

@@ -7,9 +7,7 @@ from contract import CHECKS, Case, cases_of
 
 from diptych.core import discovery
 
-CASES = [
-    case for found in discovery.models().values() if found.literal("VERBS", ()) for case in cases_of(found.load())
-]
+CASES = [case for found in discovery.models().values() if found.literal("VERBS", ()) for case in cases_of(found.load())]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

@@ -27,7 +27,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_it_trains_evaluates_and_loads(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "outside_package.runs:small", "--run", "run", "--threads", "1"]) == 0
-    assert main(["eval", "run", "--benchmarks", "retrieval", "--data", "scenes?objects=1&size=32", "--limit", "200"]) == 0
+    assert (
+        main(["eval", "run", "--benchmarks", "retrieval", "--data", "scenes?objects=1&size=32", "--limit", "200"]) == 0
+    )
     result = read_result(package / "run" / "evaluation" / "retrieval")
     found = result.metrics["text_to_image_r10"]
     # Chance is .05; mean colours and a bag of words tell most scenes of one object apart.

@@ -88,6 +88,6 @@ class BadPolicy:
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(stats.bad.items()))
         where = f"their keys are in {self.log}" if self.log else "name a log file to get their keys"
         raise DataError(
-            f"{source.name}: {stats.bad_total} of {tried} samples ({stats.bad_total / tried:.1%}) could not be used, more "
-            f"than the {self.threshold:.0%} allowed: {reasons}; {where}"
+            f"{source.name}: {stats.bad_total} of {tried} samples ({stats.bad_total / tried:.1%}) could not be used, "
+            f"more than the {self.threshold:.0%} allowed: {reasons}; {where}"
         )

@@ -63,9 +63,7 @@ class MeanColour(nn.Module):
 
     def encode_text(self, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
         inside_BT = torch.arange(tokens_BT.shape[1]) < lengths_B[:, None]
-        return F.normalize(
-            self.text(tokens_BT, per_sample_weights=inside_BT.to(self.text.weight.dtype)), dim=-1
-        )
+        return F.normalize(self.text(tokens_BT, per_sample_weights=inside_BT.to(self.text.weight.dtype)), dim=-1)
 
 
 class MeanColourTask(GlobalTask[ImageTextBatch]):

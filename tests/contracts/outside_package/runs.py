@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from outside_package import mean_colour
-
 from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
 from diptych.data.open import open_source
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget, Run
 from diptych.training.stages import Context, Stage, Train, fit_tokenizer, fitted_tokenizer
+from outside_package import mean_colour
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 NARROW_SPACE = "\u202f"
-MISSING = "–"
+MISSING = "\u2013"
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:

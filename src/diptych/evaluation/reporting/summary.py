@@ -96,7 +96,7 @@ def differences(runs: Sequence[RunRecord]) -> list[Difference]:
 
 def environment_facts(environment: dict[str, Any]) -> dict[str, str]:
     """The environment as names and short texts, packages each by itself."""
-    facts = {}
+    facts: dict[str, str] = {}
     for name, value in environment.items():
         if isinstance(value, dict):
             facts |= {str(package): str(version) for package, version in value.items()}

@@ -31,12 +31,18 @@ def training_curves(runs: Sequence[RunRecord]) -> list[StageCurves]:
 def _stage_charts(runs: Sequence[RunRecord], stage: str) -> list[Chart]:
     lines = {run.label: [line for line in run.lines if line.get("stage", "") == stage] for run in runs}
     charts = [line_chart("Loss", _series(runs, lines, _number("loss")), smooth=True)]
-    for part in _names(lines, "parts", more_than=1):
-        charts.append(line_chart(f"Loss: {title(part)}", _series(runs, lines, _inner("parts", part)), smooth=True))
-    for name in _names(lines, "evaluation"):
-        charts.append(line_chart(f"Held out: {title(name)}", _series(runs, lines, _inner("evaluation", name))))
-    for name, heading in QUANTITIES.items():
-        charts.append(line_chart(heading, _series(runs, lines, _number(name)), include_zero=True))
+    charts += [
+        line_chart(f"Loss: {title(part)}", _series(runs, lines, _inner("parts", part)), smooth=True)
+        for part in _names(lines, "parts", more_than=1)
+    ]
+    charts += [
+        line_chart(f"Held out: {title(name)}", _series(runs, lines, _inner("evaluation", name)))
+        for name in _names(lines, "evaluation")
+    ]
+    charts += [
+        line_chart(heading, _series(runs, lines, _number(name)), include_zero=True, smooth=name in NOISY)
+        for name, heading in QUANTITIES.items()
+    ]
     return [chart for chart in charts if chart is not None]
 
 
@@ -46,6 +52,7 @@ QUANTITIES = {
     "grad_norm": "Gradient norm",
     "data_wait": "Share of time waiting for data",
 }
+NOISY = {"images_per_second", "grad_norm", "data_wait"}
 
 
 def _series(

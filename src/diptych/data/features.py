@@ -1,0 +1,170 @@
+"""Batches for models on pretrained towers: each side is cached feature rows, or what the tower itself reads.
+
+B batch, D feature width, C channels, H height, W width, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from diptych.core.processor import BadSample, Field, Rows
+from diptych.core.sample import Sample
+from diptych.core.seeding import Draw
+from diptych.core.source import Source
+from diptych.data.feature_rows import FeatureRows
+from diptych.data.images import image_of
+from diptych.data.text import Tokenizer, pad_tokens
+from diptych.data.tower_inputs import TowerImages
+
+
+@dataclass(frozen=True)
+class TowerBatch:
+    """Pairs of one picture and one caption.
+
+    Attributes:
+        keys: of the samples.
+        images: image features [B, D] (floating point), or uint8 pixels [B, 3, H, W].
+        texts: text features [B, D] (floating point), or tokens [B, T] int64.
+        lengths_B: of the tokens; zeros beside text features.
+    """
+
+    keys: tuple[str, ...]
+    images: Tensor
+    texts: Tensor
+    lengths_B: Tensor
+
+    @property
+    def num_samples(self) -> int:
+        return len(self.keys)
+
+    def to(self, device: torch.device) -> Self:
+        """Copies to a device."""
+        images, texts = self.images.to(device, non_blocking=True), self.texts.to(device, non_blocking=True)
+        return replace(self, images=images, texts=texts, lengths_B=self.lengths_B.to(device, non_blocking=True))
+
+    def split(self, n: int) -> Sequence[Self]:
+        """Micro-batches of at most `n` pairs, in order, views of the same memory."""
+        return [
+            replace(
+                self,
+                keys=self.keys[begin : begin + n],
+                images=self.images[begin : begin + n],
+                texts=self.texts[begin : begin + n],
+                lengths_B=self.lengths_B[begin : begin + n],
+            )
+            for begin in range(0, self.num_samples, n)
+        ]
+
+
+@dataclass(frozen=True)
+class TowerTexts:
+    """How captions become tokens: the tower's own tokenizer, and the longest row it takes."""
+
+    tokenizer: Tokenizer
+    max_length: int = 256
+
+    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """tokens_NT and lengths_N, padded to the longest."""
+        return pad_tokens(self.tokenizer.encode(texts, self.max_length), self.tokenizer.pad_id)
+
+
+class _Chosen(NamedTuple):
+    """What of a sample has no fixed size: its tokens, or nothing."""
+
+    ids: list[int]
+
+
+class TowerProcessor:
+    """Samples -> `TowerBatch`.
+
+    Args:
+        images: how pictures are prepared; also for a predictor.
+        texts: how captions are prepared; also for a predictor.
+        image_rows: cached image features; where given, pictures are never decoded.
+        text_rows: cached text features, a row a caption; where given, captions are never tokenised.
+    """
+
+    def __init__(
+        self,
+        images: TowerImages,
+        texts: TowerTexts,
+        image_rows: FeatureRows | None = None,
+        text_rows: FeatureRows | None = None,
+    ) -> None:
+        self.images, self.texts = images, texts
+        self.image_rows, self.text_rows = image_rows, text_rows
+
+    def layout(self) -> Mapping[str, Field]:
+        if self.image_rows is None:
+            images = Field((self.images.height, self.images.width, 3))
+        else:
+            images = Field((self.image_rows.width,), "float32")
+        if self.text_rows is None:
+            return {"images": images}
+        return {"images": images, "texts": Field((self.text_rows.width,), "float32")}
+
+    def prepare(self, sample: Sample, draw: Draw | None, rows: Rows) -> _Chosen:
+        """Fills one row: in training a drawn view and a drawn caption, in evaluation the first of each.
+
+        Raises:
+            BadSample: no picture or caption, one that cannot be used, or no cached features.
+        """
+        if self.image_rows is None:
+            self.images.fill(rows["images"], image_of(sample), sample.key)
+        else:
+            rows["images"][:] = self.image_rows.row(sample.key, draw.integer("view") if draw else 0)
+        choice = draw.integer("caption") if draw else 0
+        if self.text_rows is None:
+            captions = captions_of(sample)
+            return _Chosen(self.texts.tokenizer.encode([captions[choice % len(captions)]], self.texts.max_length)[0])
+        rows["texts"][:] = self.text_rows.row(sample.key, choice)
+        return _Chosen([])
+
+    def collate(self, keys: tuple[str, ...], arrays: Mapping[str, Tensor], items: Sequence[_Chosen]) -> TowerBatch:
+        images = arrays["images"]
+        if self.image_rows is None:
+            images = images.permute(0, 3, 1, 2)
+        if self.text_rows is not None:
+            return TowerBatch(keys, images, arrays["texts"], torch.zeros(len(keys), dtype=torch.int64))
+        tokens_BT, lengths_B = pad_tokens([item.ids for item in items], self.texts.tokenizer.pad_id)
+        return TowerBatch(keys, images, tokens_BT, lengths_B)
+
+
+def captions_of(sample: Sample) -> list[str]:
+    """The captions that say something.
+
+    Raises:
+        BadSample: there are none.
+    """
+    captions = [text for text in sample.texts if text.strip()]
+    if not captions:
+        raise BadSample(sample.key, "empty caption" if sample.texts else "no caption")
+    return captions
+
+
+@dataclass(frozen=True)
+class KeysOnly:
+    """A source whose samples are their keys: with every side cached, nothing is read from where the data lies."""
+
+    source: Source
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(self.source.keys()[index])
+
+    def keys(self) -> Sequence[str]:
+        return self.source.keys()
+
+    def fingerprint(self) -> str:
+        return self.source.fingerprint()
