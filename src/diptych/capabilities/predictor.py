@@ -23,12 +23,14 @@ class Predictor(ABC):
 
     Attributes:
         VERBS: the native verbs, a literal in the model's file too.
+        READS_TEXT: False where `score` knows class names only; a literal in the model's file too.
         comparable_over: what its native `score` supports; cosine scores support both.
         name: what reports call it.
         module: everything that has weights.
     """
 
     VERBS: ClassVar[tuple[str, ...]]
+    READS_TEXT: ClassVar[bool] = True
     comparable_over: Comparable = Comparable.BOTH
     name: str
     module: nn.Module

@@ -78,7 +78,15 @@ def reachable(native: Iterable[str]) -> dict[Verb, Origin]:
     return verbs
 
 
-def missing(native: Iterable[str], required: Iterable[str]) -> list[Verb]:
-    """The required verbs that a model with these native ones cannot have."""
+def missing(
+    native: Iterable[str], required: Iterable[str], *, reads_text: bool = True, sentences: bool = False
+) -> list[Verb]:
+    """The required verbs that a model with these native ones cannot have.
+
+    Args:
+        reads_text: False for a model whose `score` knows the names of its own classes and no other text.
+        sentences: whether any text is to be scored, for which such a model lacks `encode_text`.
+    """
     had = reachable(native)
-    return [Verb(name) for name in required if Verb(name) not in had]
+    lacking = [Verb(name) for name in required if Verb(name) not in had]
+    return lacking or ([Verb.ENCODE_TEXT] if sentences and not reads_text else [])

@@ -50,7 +50,12 @@ def matrix() -> list[dict[str, str]]:
             continue
         row = {"model": model.name}
         for benchmark in benchmarks:
-            lacking = missing(verbs, benchmark.literal("REQUIRES", ()))
+            lacking = missing(
+                verbs,
+                benchmark.literal("REQUIRES", ()),
+                reads_text=model.literal("READS_TEXT", True),
+                sentences=benchmark.literal("SENTENCES", False),
+            )
             row[benchmark.name] = f"no {', '.join(lacking)}" if lacking else "yes"
         rows.append(row)
     return rows

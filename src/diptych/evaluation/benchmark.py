@@ -1,6 +1,7 @@
 """What a benchmark is: one file in `benchmarks/`, or a module of a user's own.
 
 REQUIRES = ("score",)                              verbs, as a literal; a model without them is refused
+SENTENCES = True                                   whether it scores sentences and not class names alone, as a literal
 DATA = "scenes?objects=3"                          what it runs on when no data is named, as a literal
 @dataclass(frozen=True) class Settings: ...        every choice that changes a number
 def run(model, source, settings, records) -> Outcome

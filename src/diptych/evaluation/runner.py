@@ -54,7 +54,8 @@ def evaluate(
     predictor = model if isinstance(model, Predictor) else load(model)
     modules = {name: benchmark_module(name) for name in benchmarks}
     for module in modules.values():
-        if lacking := missing(predictor.VERBS, module.REQUIRES):
+        sentences = getattr(module, "SENTENCES", False)
+        if lacking := missing(predictor.VERBS, module.REQUIRES, reads_text=predictor.READS_TEXT, sentences=sentences):
             raise MissingVerb(predictor.name, lacking[0], predictor.verbs)
     identity = model_hash(predictor)
     results = []

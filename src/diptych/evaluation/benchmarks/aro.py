@@ -30,6 +30,7 @@ from diptych.evaluation.choice import Choice, choice_metrics, decide, picture
 from diptych.evaluation.files import AnnotationFolder, annotation_folder, read_json
 
 REQUIRES = ("score",)
+SENTENCES = True
 DATA = "aro"
 OWN_FILES = True
 

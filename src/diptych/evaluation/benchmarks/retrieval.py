@@ -37,6 +37,7 @@ from diptych.evaluation.metrics.ranking import Ranking, chance_at, ranking
 from diptych.evaluation.statistics import mean_metric
 
 REQUIRES = ("score",)
+SENTENCES = True
 DATA = "scenes?min_objects=2"
 
 _EXAMPLES = 8

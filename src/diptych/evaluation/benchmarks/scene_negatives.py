@@ -18,6 +18,7 @@ from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.choice import Choice, choice_metrics, decide
 
 REQUIRES = ("score",)
+SENTENCES = True
 DATA = "scenes?min_objects=2"
 
 KINDS = ("swap_attribute", "swap_relation", "swap_object", "replace_attribute", "replace_object", "order")

@@ -23,6 +23,7 @@ from diptych.evaluation.metrics.preference import winoground, winoground_expecte
 from diptych.evaluation.statistics import mean_metric
 
 REQUIRES = ("score",)
+SENTENCES = True
 DATA = "scenes?kind=pairs&count=400"
 
 CHANCE = {"text": 1 / 4, "image": 1 / 4, "group": 1 / 6}

@@ -21,6 +21,7 @@ from diptych.evaluation.choice import Choice, choice_metrics, decide, picture
 from diptych.evaluation.files import AnnotationFolder, annotation_folder, read_json
 
 REQUIRES = ("score",)
+SENTENCES = True
 DATA = "sugarcrepe"
 OWN_FILES = True
 

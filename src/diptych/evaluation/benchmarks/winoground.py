@@ -25,6 +25,7 @@ from diptych.evaluation.choice import picture
 from diptych.evaluation.files import AnnotationFolder, annotation_folder, read_json_lines
 
 REQUIRES = ("score",)
+SENTENCES = True
 DATA = "winoground"
 OWN_FILES = True
 

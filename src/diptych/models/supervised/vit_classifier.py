@@ -35,6 +35,7 @@ from diptych.models._public_folder import activation, read_json, read_preprocess
 from diptych.objectives.classification import cross_entropy_sum
 
 VERBS = ("encode_image", "score")
+READS_TEXT = False
 READS = ("ViTForImageClassification",)
 
 PREDICTION_BATCH = 256
@@ -105,6 +106,7 @@ class VitClassifierPredictor(Predictor):
     """Encodes pictures, and scores them against the class names it was trained on."""
 
     VERBS = VERBS
+    READS_TEXT = READS_TEXT
     comparable_over = Comparable.TEXTS
 
     def __init__(self, config: Config, processor: ClassProcessor, module: VitClassifier, name: str) -> None:

@@ -1,0 +1,90 @@
+"""Every model there is meets every benchmark there is, at tiny size, or is refused by the name of what it lacks."""
+
+import math
+from pathlib import Path
+
+import pytest
+from contract import eight_samples
+
+from diptych.capabilities.predictor import Predictor
+from diptych.capabilities.verbs import missing
+from diptych.commands.list import matrix
+from diptych.core import discovery
+from diptych.core.errors import MissingVerb
+from diptych.core.records.results import Result, read_result, read_samples
+from diptych.core.sample import Sample
+from diptych.core.seeding import seed_everything
+from diptych.data.scenes.draw import SceneConfig
+from diptych.data.scenes.source import Scenes
+from diptych.evaluation.runner import evaluate
+
+MODELS = {name: found for name, found in discovery.models().items() if found.literal("VERBS", ())}
+BENCHMARKS = discovery.benchmarks()
+ANSWERS = {(row["model"], name): row[name] for row in matrix() for name in BENCHMARKS}
+
+
+def samples() -> list[Sample]:
+    """A scene of every shape: the classes that the benchmarks' tiny data may ask for."""
+    scenes = Scenes("train", config=SceneConfig(objects=1, size=32))
+    by_class = {str(scenes[index].meta["class"]): scenes[index] for index in range(200)}
+    return [*eight_samples(), *by_class.values()]
+
+
+def predictors(model: str) -> dict[str, Predictor]:
+    seed_everything("matrix", 0)
+    tasks = MODELS[model].load().tiny_tasks(samples())
+    return {name: task.predictor() for name, task in tasks.items()}
+
+
+def test_the_matrix_has_every_model_and_benchmark() -> None:
+    assert {"clip", "siglip", "vit_classifier"} <= set(MODELS)
+    assert {"retrieval", "zero_shot_classification", "linear_probe", "knn", "winoground"} <= set(BENCHMARKS)
+    assert ANSWERS.keys() == {(model, benchmark) for model in MODELS for benchmark in BENCHMARKS}
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+@pytest.mark.parametrize("model", MODELS)
+def test_a_model_meets_a_benchmark(model: str, benchmark: str, tmp_path: Path) -> None:
+    source = BENCHMARKS[benchmark].load().tiny_data(tmp_path / "data")
+    for task, predictor in predictors(model).items():
+        predictor.module.eval()
+        folder = tmp_path / task
+        if ANSWERS[model, benchmark] == "yes":
+            (result,) = evaluate(predictor, [benchmark], source, folder=folder)
+            check(result, folder / benchmark)
+        else:
+            lacking = ANSWERS[model, benchmark].removeprefix("no ")
+            with pytest.raises(MissingVerb, match=lacking) as refusal:
+                evaluate(predictor, [benchmark], source, folder=folder)
+            assert all(verb in str(refusal.value) for verb in predictor.verbs)
+            assert not folder.exists()
+
+
+def check(result: Result, folder: Path) -> None:
+    """Finite numbers, intervals that hold them, a line a sample, and the file says what was returned."""
+    assert result.counts.evaluated > 0
+    assert result.counts.failed == result.counts.skipped == 0
+    assert all(math.isfinite(metric.value) for metric in result.metrics.values())
+    bounded = [metric for metric in result.metrics.values() if metric.low is not None]
+    assert bounded
+    assert all(metric.low <= metric.value <= metric.high for metric in bounded)  # type: ignore[operator]
+    with_chance = [metric for metric in result.metrics.values() if metric.chance is not None]
+    assert with_chance and all(0 < metric.chance <= 1 for metric in with_chance)  # type: ignore[operator]
+    assert all(how for how in result.verbs.values()) and result.verbs
+    keys = [record.key for record in read_samples(folder)]
+    assert keys and len(set(keys)) == len(keys)
+    assert read_result(folder) == result
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_a_model_without_verbs_is_refused_by_name(benchmark: str, tmp_path: Path) -> None:
+    predictor = next(iter(predictors("clip").values()))
+
+    class Mute(type(predictor)):  # type: ignore[misc]
+        VERBS = ("generate_image",)
+
+    mute = Mute.__new__(Mute)
+    mute.__dict__.update(predictor.__dict__)
+    (lacking, *_) = missing(Mute.VERBS, BENCHMARKS[benchmark].literal("REQUIRES", ()))
+    with pytest.raises(MissingVerb, match=f"has no verb '{lacking}': it offers generate_image"):
+        evaluate(mute, [benchmark], BENCHMARKS[benchmark].load().tiny_data(tmp_path))
