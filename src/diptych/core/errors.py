@@ -51,6 +51,10 @@ class NotComparable(DiptychError):
     """A score used for a comparison that it does not support."""
 
 
+class NotANumber(DiptychError):
+    """A model that answers NaN, which no comparison can rank: its weights have diverged or are damaged."""
+
+
 class TrainingDiverged(DiptychError):
     """A loss that is not finite; raised before the optimizer sees it."""
 

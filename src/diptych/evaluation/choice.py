@@ -12,6 +12,7 @@ from diptych.core.processor import BadSample
 from diptych.core.records.results import Metric, SampleRecord
 from diptych.core.visual import Image
 from diptych.evaluation.benchmark import Records
+from diptych.evaluation.encoding import checked
 from diptych.evaluation.metrics.preference import expected_win, strict_win, tied
 from diptych.evaluation.statistics import mean_metric
 
@@ -49,7 +50,7 @@ def _decided(model: Any, choice: Choice) -> SampleRecord:
         return SampleRecord(choice.key, status="skipped: no picture")
     texts = [choice.true, *choice.false]
     try:
-        right, *wrong = model.score([choice.image], texts)[0].tolist()
+        right, *wrong = checked(model.score([choice.image], texts), model, choice.key)[0].tolist()
     except BadSample as bad:
         return SampleRecord(choice.key, status=bad.reason)
     values = {

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from diptych.capabilities.predictor import ImageEncoder
+from diptych.core.errors import NotANumber
 from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
 from diptych.evaluation.benchmark import Records
@@ -33,12 +34,24 @@ def encode_images(model: ImageEncoder, samples: Iterable[Sample], records: Recor
 def _encode(model: ImageEncoder, samples: Sequence[Sample], records: Records) -> list[tuple[Sample, Tensor]]:
     """A whole batch at once; one by one only where a picture in it is bad."""
     try:
-        return list(zip(samples, model.encode_image([sample.image for sample in samples]), strict=True))
+        rows = checked(model.encode_image([sample.image for sample in samples]), model, samples[0].key)
+        return list(zip(samples, rows, strict=True))
     except BadSample as bad:
         if len(samples) == 1:
             records.fail(BadSample(samples[0].key, bad.reason, bad.detail))
             return []
     return [pair for sample in samples for pair in _encode(model, [sample], records)]
+
+
+def checked(output: Tensor, model: Any, where: str) -> Tensor:
+    """What a model answered, as it is.
+
+    Raises:
+        NotANumber: NaN is among it: every comparison with it is false, so it would rank as the best.
+    """
+    if output.isnan().any():
+        raise NotANumber(f"{model.name} answers NaN (at {where}): its weights have diverged or are damaged")
+    return output
 
 
 def batched(items: Iterable[Any], size: int = BATCH) -> Iterator[list[Any]]:

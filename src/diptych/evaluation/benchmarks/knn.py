@@ -3,7 +3,7 @@
 Cosine similarity; the k nearest training pictures vote with weight exp(similarity / 0.07) (Wu et al. 2018, arXiv
 1805.01978, section 3.4).
 
-M test pictures, C classes.
+N training pictures, M test pictures, C classes.
 """
 
 from __future__ import annotations
@@ -52,14 +52,24 @@ def run(model: Predictor, source: Source, settings: Settings, records: Records) 
 
 
 def votes(data: ProbeData, k: int) -> Tensor:
-    """[M, C]: the summed weights of the k nearest training pictures of each class."""
+    """[M, C]: the summed weights of the k nearest training pictures of each class.
+
+    Pictures that tie for the last places share them, so that the order of the training pictures means nothing.
+    """
     train_ND, test_MD = F.normalize(data.train_ND, dim=-1), F.normalize(data.test_MD, dim=-1)
     found = []
     for some_MD in torch.split(test_MD, _CHUNK):
-        similarity, nearest = (some_MD @ train_ND.T).topk(min(k, len(train_ND)), dim=1)
-        scores = torch.zeros(len(some_MD), len(data.names))
-        found.append(scores.scatter_add_(1, data.train_N[nearest], (similarity / _TEMPERATURE).exp()))
+        weight_MN = neighbour_weights(some_MD @ train_ND.T, min(k, len(train_ND)))
+        found.append(weight_MN @ F.one_hot(data.train_N, len(data.names)).to(weight_MN.dtype))
     return torch.cat(found)
+
+
+def neighbour_weights(similarity_MN: Tensor, k: int) -> Tensor:
+    """[M, N]: exp(similarity / 0.07) of the k nearest, 0 of the others, shared among those that tie for the last."""
+    last_M1 = similarity_MN.topk(k, dim=1).values[:, -1:]
+    nearer_MN, tied_MN = similarity_MN > last_M1, similarity_MN == last_M1
+    share_M1 = (k - nearer_MN.sum(1, keepdim=True)) / tied_MN.sum(1, keepdim=True)
+    return (similarity_MN / _TEMPERATURE).exp() * (nearer_MN + tied_MN * share_M1)
 
 
 def tiny_data(folder: Path) -> Source:

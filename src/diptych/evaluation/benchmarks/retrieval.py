@@ -32,7 +32,7 @@ from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.data.subset import Subset
 from diptych.evaluation.benchmark import Outcome, Records
-from diptych.evaluation.encoding import encode_images
+from diptych.evaluation.encoding import checked, encode_images
 from diptych.evaluation.metrics.ranking import Ranking, chance_at, ranking
 from diptych.evaluation.statistics import mean_metric
 
@@ -101,10 +101,10 @@ def score_everything(
     if {Verb.ENCODE_IMAGE, Verb.ENCODE_TEXT} <= set(model.VERBS):
         image_ND, samples = encode_images(model, samples, records)
         texts, owner_M = _captions(samples)
-        scores_NM = image_ND @ model.encode_text(texts).T
+        scores_NM = image_ND @ checked(model.encode_text(texts), model, "the captions").T
     else:
         texts, owner_M = _captions(samples)
-        scores_NM = torch.cat([model.score([sample.image], texts) for sample in samples])
+        scores_NM = torch.cat([checked(model.score([one.image], texts), model, one.key) for one in samples])
     return _as_float32(scores_NM), samples, texts, owner_M
 
 

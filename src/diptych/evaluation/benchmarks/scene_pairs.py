@@ -19,6 +19,7 @@ from diptych.core.source import Source
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import ScenePairs
 from diptych.evaluation.benchmark import Outcome, Records
+from diptych.evaluation.encoding import checked
 from diptych.evaluation.metrics.preference import winoground, winoground_expected
 from diptych.evaluation.statistics import mean_metric
 
@@ -48,10 +49,11 @@ def score_pair(model: Any, sample: Sample, records: Records) -> None:
         records.fail(BadSample(sample.key, "not a pair"))
         return
     try:
-        scores = model.score(list(sample.visuals), list(sample.texts)).T.tolist()
+        scores_22 = model.score(list(sample.visuals), list(sample.texts)).T
     except BadSample as bad:
         records.fail(BadSample(sample.key, bad.reason, bad.detail))
         return
+    scores = checked(scores_22, model, sample.key).tolist()
     values = dict(winoground(scores))
     values |= {f"{name}_expected": value for name, value in winoground_expected(scores).items()}
     flat = [score for row in scores for score in row]

@@ -30,7 +30,7 @@ from diptych.core.source import Source
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
-from diptych.evaluation.encoding import batched, encode_images
+from diptych.evaluation.encoding import batched, checked, encode_images
 from diptych.evaluation.metrics.ranking import ranking
 from diptych.evaluation.statistics import mean_metric
 from diptych.evaluation.templates import templates
@@ -102,7 +102,7 @@ def _scores(
         for some in batched(samples):
             images = [sample.image for sample in some]
             by_prompt = [model.score(images, [prompt.format(name) for name in names]) for prompt in prompts]
-            rows.append(torch.stack(by_prompt).mean(0))
+            rows.append(checked(torch.stack(by_prompt).mean(0), model, some[0].key))
             kept += some
         scores_NC = torch.cat(rows)
     array: NDArray[np.float32] = scores_NC.float().cpu().numpy()
@@ -112,7 +112,7 @@ def _scores(
 def class_vectors(model: Any, names: Sequence[str], prompts: Sequence[str]) -> Tensor:
     """[C, D]: the normalised mean of each class's normalised prompt embeddings."""
     vectors = [model.encode_text([prompt.format(name) for prompt in prompts]).mean(0) for name in names]
-    return F.normalize(torch.stack(vectors), dim=-1)
+    return checked(F.normalize(torch.stack(vectors), dim=-1), model, "the class names")
 
 
 def _metrics(
