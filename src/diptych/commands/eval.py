@@ -11,10 +11,15 @@ def main(arguments: list[str]) -> int:
     """`diptych eval REF --benchmarks retrieval knn --data PATH`."""
     parser = argparse.ArgumentParser(prog="diptych eval", description=__doc__)
     parser.add_argument("reference", help="a run folder, a model folder, a public folder or a hub id")
-    parser.add_argument("--benchmarks", nargs="+", required=True, help="names that `diptych list benchmarks` prints")
+    parser.add_argument(
+        "--benchmarks",
+        nargs="+",
+        required=True,
+        help="names that `diptych list benchmarks` prints, parted by spaces or commas",
+    )
     parser.add_argument("--data", help="where the samples come from (default: each benchmark's own)")
     parser.add_argument("--split", default="test", help="of the data (default test)")
-    parser.add_argument("--limit", type=int, help="look at so many samples only")
+    parser.add_argument("--limit", type=int, help="look at so many samples only, chosen by a hash of the key")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, help="where to write (default: the run's evaluation folder)")
@@ -23,17 +28,19 @@ def main(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
 
+    names = [name for given in options.benchmarks for name in given.split(",") if name]
+
     from diptych.capabilities.load import load
     from diptych.core.records.run_folder import RunFolder
     from diptych.evaluation.runner import benchmark_module, evaluate
 
-    for name in options.benchmarks:
+    for name in names:
         benchmark_module(name)  # a wrong name is told before a model is loaded
     path = Path(options.reference)
     folder = options.out or (RunFolder(path).evaluation if RunFolder.is_one(path) else None)
     results = evaluate(
         load(options.reference, options.device),
-        options.benchmarks,
+        names,
         options.data,
         split=options.split,
         folder=folder,
@@ -78,5 +85,6 @@ def print_result(result: Any) -> None:
         table.add_row(name, f"{metric.value:.3f}", interval, chance, str(metric.n))
     counts = result.counts
     how = ", ".join(f"{verb}: {origin}" for verb, origin in result.verbs.items())
-    table.caption = f"{counts.evaluated} evaluated, {counts.failed} failed, {counts.skipped} skipped; {how}"
+    settings = ", ".join(f"{name} {value}" for name, value in result.settings.items() if value != "")
+    table.caption = f"{counts.evaluated} evaluated, {counts.failed} failed, {counts.skipped} skipped; {how}\n{settings}"
     Console().print(table)

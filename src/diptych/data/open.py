@@ -7,14 +7,15 @@
     part.parquet, folder/                  parquet
     hf:org/name, hf:/path                  a Hugging Face dataset (extra: datasets)
 
-Options follow a question mark: `shards?captions=alt_text` names the caption's field.
+Options follow a question mark: `shards?captions=alt_text` names the caption's field, and with any kind of data
+`shards?keys=clean.txt` takes only the samples whose keys the file lists (data/subset.py).
 """
 
 from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -23,9 +24,12 @@ import fsspec
 from diptych.core.errors import DataError, unknown_name
 from diptych.core.source import Source
 from diptych.data.sources._captions import CAPTION_FIELDS
+from diptych.data.subset import read_keys, select_keys
 
 SPLITS = ("train", "val", "test")
 ALL = "all"
+_ALSO = {"t10k": "test", "validation": "val", "valid": "val", "dev": "val"}
+"""Other words for a split: MNIST's files are named t10k."""
 
 
 def open_source(reference: str, split: str = ALL) -> Source:
@@ -33,19 +37,26 @@ def open_source(reference: str, split: str = ALL) -> Source:
 
     Args:
         reference: see above.
-        split: where names tell splits apart (`flickr8k-train-000.tar`, `test-00000.parquet`, `train-images-idx3...`),
-            the one to open; "all" opens everything.
+        split: where names tell splits apart (`flickr8k-train-000.tar`, `test-00000.parquet`, `t10k-images-idx3...`, or
+            folders named train, val and test), the one to open; "all" opens everything.
 
     Raises:
         DataError: nothing there, nothing of that split, or no samples.
         ConfigError: an option that no kind of source has.
     """
     where, _, query = reference.partition("?")
-    if where == "scenes":
-        from diptych.data.scenes.source import from_query
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    keys = options.pop("keys", None)
+    source = _open(where, options, split)
+    return source if keys is None else select_keys(source, read_keys(Path(keys)))
 
-        return from_query(query, "train" if split == ALL else split)
-    fields = _fields(query)
+
+def _open(where: str, options: Mapping[str, str], split: str) -> Source:
+    if where == "scenes":
+        from diptych.data.scenes.source import from_options
+
+        return from_options(options, "train" if split == ALL else split)
+    fields = _fields(options)
     if where.startswith("hf:"):
         from diptych.data.sources.huggingface import HuggingFaceSource
 
@@ -56,11 +67,19 @@ def open_source(reference: str, split: str = ALL) -> Source:
     return source
 
 
-def _fields(query: str) -> Sequence[str]:
-    options = dict(parse_qsl(query))
+def has_training_split(reference: str, split: str) -> bool:
+    """Whether the names of local files or folders tell a "train" split apart from `split`."""
+    where = Path(reference.partition("?")[0])
+    if split in (ALL, "train") or "keys=" in reference or not where.is_dir():
+        return False
+    names = [*where.rglob("*.tar"), *where.rglob("*.parquet"), *where.glob("*-images-idx3-ubyte*"), *_inner(where)]
+    return "train" in splits_of([str(name) for name in names])
+
+
+def _fields(options: Mapping[str, str]) -> Sequence[str]:
     for name in options:
         if name != "captions":
-            raise unknown_name("option of a source", name, ("captions",))
+            raise unknown_name("option of a source", name, ("captions", "keys"))
     return (options["captions"],) if "captions" in options else CAPTION_FIELDS
 
 
@@ -91,7 +110,7 @@ def _open_file(path: Path, fields: Sequence[str]) -> Source:
 def _open_folder(folder: Path, split: str, fields: Sequence[str]) -> Source:
     """Looks for tars, then parquet, then a table, then IDX files, then class folders."""
     from diptych.data.sources.class_folders import ClassFolders
-    from diptych.data.sources.idx import PICTURES_END, IdxSource
+    from diptych.data.sources.idx import IdxSource, pictures_in
     from diptych.data.sources.parquet import ParquetSource
     from diptych.data.sources.table import NAMES, TableSource
 
@@ -101,10 +120,17 @@ def _open_folder(folder: Path, split: str, fields: Sequence[str]) -> Source:
         return ParquetSource([Path(name) for name in of_split([str(f) for f in files], split, str(folder))], fields)
     if tables := [folder / name for name in NAMES if (folder / name).is_file()]:
         return TableSource(tables[0], fields=fields)
-    if idx := sorted(folder.glob(f"*{PICTURES_END}")):
-        return IdxSource(Path(of_split([str(f) for f in idx], split, str(folder))[0]))
-    inner = folder / split if split != ALL and (folder / split).is_dir() else folder
-    return ClassFolders(inner)
+    if idx := pictures_in(folder):
+        return IdxSource([Path(name) for name in of_split([str(f) for f in idx], split, str(folder))])
+    if split != ALL and (inner := _inner(folder)):
+        return ClassFolders(folder, [Path(name).name for name in of_split([str(f) for f in inner], split, str(folder))])
+    return ClassFolders(folder)
+
+
+def _inner(folder: Path) -> list[Path]:
+    """The folders in it, when every one of them is named for a split (a class of things may be called "train")."""
+    folders = sorted(path for path in folder.iterdir() if path.is_dir())
+    return folders if all(_split_name(path.name.lower()) in SPLITS for path in folders) else []
 
 
 def _tars(paths: Sequence[str], split: str, fields: Sequence[str], where: str) -> Source:
@@ -119,13 +145,28 @@ def of_split(paths: Sequence[str], split: str, where: str) -> list[str]:
     Raises:
         DataError: the names tell splits apart, but not this one.
     """
-    words = {path: set(re.split(r"[^a-z0-9]+", Path(path).name.lower())) for path in paths}
-    known = {name for name in SPLITS if any(name in found for found in words.values())}
+    known = splits_of(paths)
     if split == ALL or not known:
         return list(paths)
     if split not in known:
-        raise DataError(f"{where} has no split '{split}': its files are of {', '.join(sorted(known))}")
-    return [path for path in paths if split in words[path]]
+        raise DataError(
+            f"{where} has no split '{split}': its files are of {', '.join(known)}; choose one of these, or name files"
+        )
+    return [path for path in paths if split in _words(path)]
+
+
+def splits_of(paths: Sequence[str]) -> list[str]:
+    """The splits that the names tell apart."""
+    words = {word for path in paths for word in _words(path)}
+    return [name for name in SPLITS if name in words]
+
+
+def _words(path: str) -> set[str]:
+    return {_split_name(word) for word in re.split(r"[^a-z0-9]+", Path(path).name.lower())}
+
+
+def _split_name(word: str) -> str:
+    return _ALSO.get(word, word)
 
 
 def _expand(pattern: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -33,15 +35,18 @@ class Subset:
 
 
 def read_keys(path: Path) -> list[str]:
-    """A file of keys, one a line; blank lines and lines that begin with # are left out.
+    """A file of keys, one a line, gzipped where its name ends in .gz; blank lines and comments (#) do not count.
 
     Raises:
-        DataError: not there, or no key in it.
+        DataError: not there, not readable as text, or no key in it.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        data = path.read_bytes()
+        lines = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8").splitlines()
     except FileNotFoundError as error:
         raise DataError(f"no file of keys at {path}") from error
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise DataError(f"{path} is no file of keys: {error}") from error
     keys = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if not keys:
         raise DataError(f"{path} holds no keys")

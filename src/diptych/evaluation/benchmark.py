@@ -5,13 +5,14 @@ SENTENCES = True                                   whether it scores sentences a
 DATA = "scenes?objects=3"                          what it runs on when no data is named, as a literal
 @dataclass(frozen=True) class Settings: ...        every choice that changes a number
 def run(model, source, settings, records) -> Outcome
+TRAINS = True                                      (optional) fits something: Settings has `train`, the training data
 def tiny_data(folder) -> Source                    the smallest data it runs on, for the matrix test
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from typing import Any, Protocol
 from diptych.core.processor import BadSample
 from diptych.core.records.results import Metric, SampleRecord, read_samples, sample_line
 from diptych.core.sample import Sample
+from diptych.core.seeding import hash_to_int
 from diptych.core.source import Source
 from diptych.core.storage import storage_errors, write_text
 
@@ -89,13 +91,22 @@ class Records:
                 file.write("".join(map(sample_line, new)))
 
     def samples(self, source: Source) -> Iterator[Sample]:
-        """The samples in order, up to the limit; one that cannot be read is recorded with its reason."""
-        count = len(source) if self.limit is None else min(self.limit, len(source))
-        for index in range(count):
+        """The samples in order; one that cannot be read is recorded with its reason.
+
+        Under a limit those whose keys have the smallest hashes: data often lie sorted by class.
+        """
+        for index in self._chosen(source):
             try:
                 yield source[index]
             except BadSample as bad:
                 self.fail(bad)
+
+    def _chosen(self, source: Source) -> Sequence[int]:
+        if self.limit is None or self.limit >= len(source):
+            return range(len(source))
+        keys = source.keys()
+        by_hash = sorted(range(len(keys)), key=lambda index: hash_to_int("limit", self.seed, keys[index]))
+        return sorted(by_hash[: self.limit])
 
     def fail(self, bad: BadSample) -> None:
         """Records a sample that has no outcome."""

@@ -5,13 +5,10 @@ N training pictures, M test pictures, D width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from diptych.capabilities.predictor import ImageEncoder
@@ -21,7 +18,7 @@ from diptych.core.records.results import Metric, SampleRecord
 from diptych.core.sample import Sample
 from diptych.core.seeding import unit_interval
 from diptych.core.source import Source
-from diptych.data.subset import read_keys
+from diptych.data.open import open_source
 from diptych.evaluation.benchmark import Records
 from diptych.evaluation.encoding import encode_images
 from diptych.evaluation.metrics.ranking import ranking
@@ -40,27 +37,40 @@ class ProbeData:
     test_samples: list[Sample]
 
 
-def probe_data(
-    model: ImageEncoder, source: Source, test_share: float, train_keys: str, test_keys: str, records: Records
-) -> ProbeData:
-    """Encodes every picture once and parts them by key lists, or by a hash of the key.
+TEST_SALT = "probe"
+"""The word that is hashed with a key to decide which part it belongs to."""
+
+
+def probe_data(model: ImageEncoder, source: Source, train: str, test_share: float, records: Records) -> ProbeData:
+    """Encodes every picture once.
+
+    Args:
+        source: the test pictures; where `train` is "", both parts, told apart by a hash of the key.
+        train: a reference to the training pictures; of what it names, the "train" split.
 
     Raises:
-        DataError: no classes, or a part without samples.
+        DataError: no such data, fewer than two classes, a part without samples, or pictures that are in both parts.
     """
-    samples = [sample for sample in records.samples(source) if _has_class(sample, records)]
-    features_ND, samples = encode_images(model, samples, records)
-    test = _test_mask([sample.key for sample in samples], test_share, train_keys, test_keys)
-    train = ~test if not train_keys else np.isin([s.key for s in samples], read_keys(Path(train_keys)))
+    wanted = list(records.samples(source))
+    test_keys = {sample.key for sample in wanted}
+    if train:
+        training = list(records.samples(open_source(train, "train")))
+        if both := [sample.key for sample in training if sample.key in test_keys]:
+            raise DataError(f"{len(both)} pictures of {source.name} are also training pictures ('{both[0]}')")
+        wanted = training + wanted
+    else:
+        test_keys = {key for key in test_keys if unit_interval(TEST_SALT, key) < test_share}
+    features_ND, samples = encode_images(model, [s for s in wanted if _has_class(s, records)], records)
+    test = np.array([sample.key in test_keys for sample in samples], bool)
     names = sorted({str(sample.meta["class"]) for sample in samples})
     classes_N = torch.tensor([names.index(str(sample.meta["class"])) for sample in samples])
-    if len(names) < 2 or not test.any() or not train.any():
+    if len(names) < 2 or test.all() or not test.any():
         raise DataError(
-            f"{source.name}: {len(names)} classes, {int(train.sum())} training and {int(test.sum())} test pictures; "
+            f"{source.name}: {len(names)} classes, {int((~test).sum())} training and {int(test.sum())} test pictures; "
             f"a probe needs at least two classes and both parts"
         )
     chosen = [sample for sample, in_test in zip(samples, test, strict=True) if in_test]
-    return ProbeData(features_ND[train], classes_N[train], features_ND[test], classes_N[test], names, chosen)
+    return ProbeData(features_ND[~test], classes_N[~test], features_ND[test], classes_N[test], names, chosen)
 
 
 def _has_class(sample: Sample, records: Records) -> bool:
@@ -68,12 +78,6 @@ def _has_class(sample: Sample, records: Records) -> bool:
         return True
     records.fail(BadSample(sample.key, "no class"))
     return False
-
-
-def _test_mask(keys: Sequence[str], share: float, train_keys: str, test_keys: str) -> NDArray[np.bool_]:
-    if test_keys:
-        return np.isin(keys, read_keys(Path(test_keys)))
-    return np.array([unit_interval("probe", key) < share for key in keys])
 
 
 def probe_metrics(scores_MC: Tensor, data: ProbeData, records: Records) -> dict[str, Metric]:

@@ -19,7 +19,7 @@ from diptych.core.errors import ConfigError, DataError, MissingVerb, unknown_nam
 from diptych.core.records.environment import environment
 from diptych.core.records.results import Counts, Result, write_result
 from diptych.core.source import Source
-from diptych.data.open import open_source
+from diptych.data.open import has_training_split, open_source
 from diptych.evaluation.benchmark import BenchmarkModule, Records
 from diptych.evaluation.files import AnnotationFolder
 
@@ -63,6 +63,8 @@ def evaluate(
         reference = data if isinstance(data, str) else module.DATA if data is None else ""
         source = _open(module, reference, split) if data is None or isinstance(data, str) else data
         chosen: Any = from_plain(module.Settings, (settings or {}).get(name, {}), name)
+        if getattr(module, "TRAINS", False) and not chosen.train and has_training_split(reference, split):
+            chosen = replace(chosen, train=reference)
         place = Path(folder) / name.rpartition(".")[2] if folder is not None else None
         found = _one(predictor, name, module, source, chosen, place, identity, seed, limit)
         found = replace(found, data=reference or source.name, split=split)
@@ -110,7 +112,7 @@ def _one(
     outcome = module.run(model, source, settings, records)
     counts = _counts(records, source)
     if counts.evaluated == 0:
-        raise DataError(f"{name}: none of samples of {source.name} could be evaluated")
+        raise DataError(f"{name}: none of the samples of {source.name} could be evaluated")
     return Result(
         benchmark=name.rpartition(".")[2],
         model=model.name,

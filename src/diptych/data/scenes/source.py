@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
-from urllib.parse import parse_qsl
 
 from diptych.core.config import from_plain
 from diptych.core.errors import ConfigError, unknown_name
@@ -146,13 +145,13 @@ class SceneClips(Scenes):
 KINDS = {"images": Scenes, "pairs": ScenePairs, "documents": SceneDocuments, "clips": SceneClips}
 
 
-def from_query(query: str, split: str) -> Source:
+def from_options(given: Mapping[str, str], split: str) -> Source:
     """The source of `scenes?objects=3&size=64&count=1000&kind=pairs`.
 
     Raises:
         ConfigError: an option or kind nobody knows (the nearest is named), or a value that is no number.
     """
-    options = dict(parse_qsl(query, keep_blank_values=True))
+    options = dict(given)
     kind = options.pop("kind", "images")
     if kind not in KINDS:
         raise unknown_name("kind of scenes", kind, KINDS)

@@ -12,16 +12,22 @@ from diptych.data.sources.table import read_picture
 
 
 class ClassFolders:
-    """One sample a picture; its class is the name of the folder it lies in."""
+    """One sample a picture; its class is the name of the folder it lies in.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: keys are paths relative to it.
+        within: only what lies in these folders of it; () for everything.
+    """
+
+    def __init__(self, folder: Path, within: Sequence[str] = ()) -> None:
         self.name = str(folder)
         self.problems: dict[str, list[str]] = {}
         self._folder = folder
         self._keys = sorted(
             str(path.relative_to(folder))
-            for path in folder.rglob("*")
-            if path.suffix.lower().removeprefix(".") in PICTURES and path.parent != folder
+            for top in ([folder / name for name in within] or [folder])
+            for path in top.rglob("*")
+            if path.suffix.lower().removeprefix(".") in PICTURES and path.parent != top
         )
 
     def __len__(self) -> int:

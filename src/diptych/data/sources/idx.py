@@ -1,10 +1,11 @@
-"""MNIST's IDX format: pictures and labels in two gzipped files, class names in `classes.json`."""
+"""MNIST's IDX format: pictures and labels in two files, gzipped or not, class names in `classes.json`."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,25 +17,30 @@ from diptych.core.sample import Sample
 from diptych.core.seeding import hash_to_int
 from diptych.core.visual import Image
 
-PICTURES_END, LABELS_END = "-images-idx3-ubyte.gz", "-labels-idx1-ubyte.gz"
+PICTURES_END, LABELS_END = "-images-idx3-ubyte", "-labels-idx1-ubyte"
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The files of pictures in a folder, gzipped or not; one a split."""
+    found = {path.name.removesuffix(".gz"): path for path in sorted(folder.glob(f"*{PICTURES_END}*"))}
+    return [path for name, path in sorted(found.items()) if name.endswith(PICTURES_END)]
 
 
 class IdxSource:
-    """One split of grey pictures, given as RGB."""
+    """Grey pictures of one or several splits, given as RGB. Keys: `test-00000`, by the file's name and place in it."""
 
-    def __init__(self, pictures: Path) -> None:
-        self.name = str(pictures.parent)
+    def __init__(self, pictures: Sequence[Path]) -> None:
+        self.name = str(pictures[0].parent)
         self.problems: dict[str, list[str]] = {}
-        prefix = pictures.name.removesuffix(PICTURES_END)
-        labels = pictures.with_name(prefix + LABELS_END)
-        self._pixels_NHW = read_idx(pictures)
-        self._labels_N = read_idx(labels)
-        if len(self._pixels_NHW) != len(self._labels_N):
-            raise DataError(f"{pictures} has {len(self._pixels_NHW)} pictures but {len(self._labels_N)} labels")
-        names = pictures.with_name("classes.json")
+        parts = [_read_split(path) for path in pictures]
+        self._pixels_NHW = np.concatenate([pixels for pixels, _, _ in parts])
+        self._labels_N = np.concatenate([labels for _, labels, _ in parts])
+        self._keys = [key for _, _, keys in parts for key in keys]
+        names = pictures[0].with_name("classes.json")
         classes = json.loads(names.read_text(encoding="utf-8")) if names.is_file() else None
         self._classes = classes or [str(i) for i in range(int(self._labels_N.max(initial=0)) + 1)]
-        self._keys = [f"{prefix}-{index:05d}" for index in range(len(self._labels_N))]
+        if int(self._labels_N.max(initial=0)) >= len(self._classes):
+            raise DataError(f"{names} names {len(self._classes)} classes, but label {int(self._labels_N.max())} occurs")
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -43,12 +49,21 @@ class IdxSource:
         return self._keys
 
     def fingerprint(self) -> str:
-        return f"{hash_to_int(self.name, len(self), self._pixels_NHW[:100].tobytes().hex()):016x}"
+        return f"{hash_to_int(*self._keys[:1], len(self), self._pixels_NHW[:100].tobytes().hex()):016x}"
 
     def __getitem__(self, index: int) -> Sample:
         pixels_HWC = np.repeat(self._pixels_NHW[index][:, :, None], 3, axis=2)
         name = str(self._classes[int(self._labels_N[index])])
         return Sample(self._keys[index], (Image(pixels_HWC=pixels_HWC, name=self._keys[index]),), meta={"class": name})
+
+
+def _read_split(pictures: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[str]]:
+    """Pictures [N, H, W], labels [N] and keys."""
+    prefix, _, rest = pictures.name.partition(PICTURES_END)
+    pixels_NHW, labels_N = read_idx(pictures), read_idx(pictures.with_name(prefix + LABELS_END + rest))
+    if len(pixels_NHW) != len(labels_N):
+        raise DataError(f"{pictures} has {len(pixels_NHW)} pictures but {len(labels_N)} labels")
+    return pixels_NHW, labels_N, [f"{prefix}-{index:05d}" for index in range(len(labels_N))]
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
@@ -58,10 +73,11 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         DataError: not there, truncated, or not IDX.
     """
     try:
-        data = gzip.decompress(path.read_bytes())
+        data = path.read_bytes()
+        data = gzip.decompress(data) if path.suffix == ".gz" else data
     except FileNotFoundError as error:
         raise DataError(f"no file at {path}") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} is truncated or not gzip: {error}") from error
     if len(data) < 4 or data[:3] != b"\0\0\x08":
         raise DataError(f"{path} is not an IDX file of unsigned bytes")

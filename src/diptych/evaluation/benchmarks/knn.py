@@ -24,6 +24,7 @@ from diptych.evaluation.probing import ProbeData, probe_data, probe_metrics
 
 REQUIRES = ("encode_image",)
 DATA = "scenes?objects=1"
+TRAINS = True
 
 _TEMPERATURE = 0.07
 _CHUNK = 1024
@@ -35,19 +36,20 @@ class Settings:
 
     Attributes:
         k: neighbours that vote.
-        test_share: of the pictures, by a hash of the key, where no key lists are given.
-        train_keys, test_keys: files of keys.
+        train: the training pictures, where the data named are test pictures only: a reference as for `--data`, of which
+            the split "train" is opened. "" takes the data's own "train" where the names of its files tell it apart;
+            otherwise the data are parted by a hash of the key.
+        test_share: of the pictures that are parted by a hash.
     """
 
     k: int = 20
+    train: str = ""
     test_share: float = 0.3
-    train_keys: str = ""
-    test_keys: str = ""
 
 
 def run(model: Predictor, source: Source, settings: Settings, records: Records) -> Outcome:
     """Lets the neighbours vote."""
-    data = probe_data(model, source, settings.test_share, settings.train_keys, settings.test_keys, records)
+    data = probe_data(model, source, settings.train, settings.test_share, records)
     return Outcome(probe_metrics(votes(data, settings.k), data, records))
 
 

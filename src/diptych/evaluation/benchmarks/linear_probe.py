@@ -24,6 +24,7 @@ from diptych.evaluation.probing import probe_data, probe_metrics
 
 REQUIRES = ("encode_image",)
 DATA = "scenes?objects=1"
+TRAINS = True
 
 
 @dataclass(frozen=True)
@@ -31,20 +32,21 @@ class Settings:
     """Choices that change the numbers.
 
     Attributes:
-        test_share: of the pictures, by a hash of the key, where no key lists are given.
-        train_keys, test_keys: files of keys.
+        train: the training pictures, where the data named are test pictures only: a reference as for `--data`, of which
+            the split "train" is opened. "" takes the data's own "train" where the names of its files tell it apart;
+            otherwise the data are parted by a hash of the key.
+        test_share: of the pictures that are parted by a hash.
         penalties: tried on the held-out fifth.
     """
 
+    train: str = ""
     test_share: float = 0.3
-    train_keys: str = ""
-    test_keys: str = ""
     penalties: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 
 
 def run(model: Predictor, source: Source, settings: Settings, records: Records) -> Outcome:
     """Fits and tests."""
-    data = probe_data(model, source, settings.test_share, settings.train_keys, settings.test_keys, records)
+    data = probe_data(model, source, settings.train, settings.test_share, records)
     mean_D, std_D = data.train_ND.mean(0), data.train_ND.std(0).clamp_min(1e-6)
     train_ND, test_MD = (data.train_ND - mean_D) / std_D, (data.test_MD - mean_D) / std_D
     penalty = _chosen(train_ND, data.train_N, len(data.names), settings.penalties, records.seed)
