@@ -69,6 +69,7 @@ def choice_metrics(records: Records, groups: Sequence[str], chance: dict[str, fl
     """
     metrics: dict[str, Metric] = {}
     strict: list[float] = []
+    fair: list[float] = []
     for group in groups:
         values, _ = records.values(f"accuracy_{group}")
         if not values:
@@ -79,10 +80,12 @@ def choice_metrics(records: Records, groups: Sequence[str], chance: dict[str, fl
         ties, _ = records.values(f"tied_{group}")
         metrics[f"{group}_tie_rate"] = Metric(sum(ties) / len(ties), n=len(ties))
         strict.append(metrics[group].value)
+        fair.append(metrics[f"{group}_expected"].value)
     if not metrics:
         raise DataError("none of the benchmark's pictures were found: name their folder with images=FOLDER")
-    shown = [chance[group] for group in groups if group in metrics]
-    metrics["macro"] = Metric(sum(strict) / len(strict), chance=sum(shown) / len(shown), n=len(strict))
+    mean_chance = sum(chance[group] for group in groups if group in metrics) / len(strict)
+    metrics["macro"] = Metric(sum(strict) / len(strict), chance=mean_chance, n=len(strict))
+    metrics["macro_expected"] = Metric(sum(fair) / len(fair), chance=mean_chance, n=len(fair))
     return metrics
 
 
