@@ -2,8 +2,8 @@
 
     python benchmarks/make_key_lists.py --data PATH      # the folder that holds caltech101/ and fashion_mnist/
 
-A key is a test key when its hash falls below 0.3: the rule by which linear_probe and knn part such data by themselves, so
-that `--data caltech101` alone and the lists named one by one give the same parts. fashion_mnist is there the official
+A key is a test key when its hash falls below 0.3: the rule by which linear_probe and knn part such data, so
+that `--data caltech101` alone and the lists named one by one give the same parts. fashion_mnist is the official
 test split only; whoever has its official training split uses that.
 """
 
