@@ -81,6 +81,8 @@ class ImageTower(Tower):
         std: Sequence[float] = (0.5, 0.5, 0.5),
         readout: ImageReadout = "pooled",
     ) -> None:
+        if readout != "pooled" and isinstance(getattr(backbone, "pooler", None), nn.Module):
+            backbone.pooler = None  # type: ignore[assignment]  # nothing here reads it, so nothing would train it
         super().__init__(backbone, trainable)
         self.scale = scale
         self.readout = readout
@@ -170,6 +172,36 @@ def backbone_from_config(folder: Path, side: Literal["vision", "text"]) -> nn.Mo
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder} holds no tower configuration: {error}") from error
     return one_side(transformers.AutoModel.from_config(config), side)
+
+
+def tiny_vision_backbone(width: int = 32, image_size: int = 32) -> nn.Module:
+    """A random ViT of one layer: for contract tests and trials.
+
+    Raises:
+        MissingExtra: transformers is not installed.
+    """
+    transformers = _transformers("a pretrained tower")
+    config = transformers.ViTConfig(
+        hidden_size=width, num_hidden_layers=1, num_attention_heads=2, intermediate_size=2 * width,
+        image_size=image_size, patch_size=8, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    backbone: nn.Module = transformers.AutoModel.from_config(config)
+    return backbone
+
+
+def tiny_text_backbone(vocab_size: int, width: int = 32, context: int = 64) -> nn.Module:
+    """A random BERT of one layer: for contract tests and trials.
+
+    Raises:
+        MissingExtra: transformers is not installed.
+    """
+    transformers = _transformers("a pretrained tower")
+    config = transformers.BertConfig(
+        vocab_size=vocab_size, hidden_size=width, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=2 * width, max_position_embeddings=context, hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    return one_side(transformers.AutoModel.from_config(config), "text")
 
 
 def one_side(model: nn.Module, side: Literal["vision", "text"]) -> nn.Module:
