@@ -60,15 +60,15 @@ def test_values_of_every_choice_and_their_means() -> None:
     assert found["macro_expected"].value == pytest.approx((1.25 / 3 + 1) / 2)
 
 
-def test_a_limit_and_what_is_done_already() -> None:
+def test_what_is_done_already_is_not_scored_again() -> None:
     class Never(ByLength):
         def score(self, visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
             raise AssertionError("scored again")
 
-    records = Records(None, {}, limit=2)
-    decide(ByLength(), CHOICES, records)
+    records = Records(None, {})
+    decide(ByLength(), CHOICES[:2], records)
     assert list(records.done) == ["right", "wrong"]
-    decide(Never(), CHOICES, records)
+    decide(Never(), CHOICES[:2], records)
 
 
 def test_no_picture_at_all_says_what_to_do(tmp_path: Path) -> None:

@@ -95,16 +95,16 @@ class Records:
 
         Under a limit those whose keys have the smallest hashes: data often lie sorted by class.
         """
-        for index in self._chosen(source):
+        for index in self.within_limit(source.keys()):
             try:
                 yield source[index]
             except BadSample as bad:
                 self.fail(bad)
 
-    def _chosen(self, source: Source) -> Sequence[int]:
-        if self.limit is None or self.limit >= len(source):
-            return range(len(source))
-        keys = source.keys()
+    def within_limit(self, keys: Sequence[str]) -> Sequence[int]:
+        """The positions of those to look at, in order: all, or under a limit the ones with the smallest hashes."""
+        if self.limit is None or self.limit >= len(keys):
+            return range(len(keys))
         by_hash = sorted(range(len(keys)), key=lambda index: hash_to_int("limit", self.seed, keys[index]))
         return sorted(by_hash[: self.limit])
 

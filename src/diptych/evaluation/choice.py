@@ -38,9 +38,7 @@ class Choice:
 
 def decide(model: Any, choices: Iterable[Choice], records: Records) -> None:
     """Scores every choice that has no record yet; a missing picture is skipped and counted."""
-    for number, choice in enumerate(choices):
-        if records.limit is not None and number >= records.limit:
-            return
+    for choice in choices:
         if choice.key not in records.done:
             records.add(_decided(model, choice))
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,29 +61,21 @@ def run(model: Predictor, source: Source, settings: Settings, records: Records) 
     present = [part for part, name in FILES.items() if (folder / name).is_file()]
     if not present:
         raise DataError(f"{folder} holds none of ARO's files ({', '.join(FILES.values())})")
-    kinds: dict[str, str] = {}
-    decide(model, (one for part in present for one in _choices(part, folder, images, kinds)), records)
+    entries = [(part, f"{part}/{i}", one) for part in present for i, one in enumerate(read_json(folder / FILES[part]))]
+    kinds = {key: entry.get("relation_name") or "_".join(entry.get("attributes", ())) for _, key, entry in entries}
+    chosen = (entries[index] for index in records.within_limit(list(kinds)))
+    decide(model, (_choice(part, key, entry, images) for part, key, entry in chosen), records)
     metrics = choice_metrics(records, tuple(CHANCE), CHANCE)
     return Outcome(metrics | _over_kinds(records, kinds))
 
 
-def _choices(part: str, folder: Path, images: Path, kinds: dict[str, str]) -> Iterator[Choice]:
-    read: Callable[[dict[str, Any]], tuple[str, tuple[str, ...]]] = (
-        _order if part.endswith("order") else lambda entry: (entry["true_caption"], (entry["false_caption"],))
-    )
-    for number, entry in enumerate(read_json(folder / FILES[part])):
-        key = f"{part}/{number}"
-        kinds[key] = entry.get("relation_name") or "_".join(entry.get("attributes", ()))
-        image = picture(images, entry.get("image_path") or entry["image"])
-        if image is not None and part in ("relation", "attribution"):
-            image = _cropped(image, entry)
-        true, false = read(entry)
-        yield Choice(key, image, true, false, part)
-
-
-def _order(entry: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
-    true, *false = entry["caption_options"]
-    return true, tuple(false)
+def _choice(part: str, key: str, entry: dict[str, Any], images: Path) -> Choice:
+    image = picture(images, entry.get("image_path") or entry["image"])
+    if part.endswith("order"):
+        true, *false = entry["caption_options"]
+        return Choice(key, image, true, tuple(false), part)
+    cropped = _cropped(image, entry) if image is not None else None
+    return Choice(key, cropped, entry["true_caption"], (entry["false_caption"],), part)
 
 
 def _cropped(image: Image, entry: dict[str, Any]) -> Image:

@@ -32,7 +32,7 @@ from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.data.subset import Subset
 from diptych.evaluation.benchmark import Outcome, Records
-from diptych.evaluation.encoding import checked, encode_images
+from diptych.evaluation.encoding import checked, encode_images, rows_of
 from diptych.evaluation.metrics.ranking import Ranking, chance_at, ranking
 from diptych.evaluation.statistics import mean_metric
 
@@ -103,8 +103,12 @@ def score_everything(
         texts, owner_M = _captions(samples)
         scores_NM = image_ND @ checked(model.encode_text(texts), model, "the captions").T
     else:
-        texts, owner_M = _captions(samples)
-        scores_NM = torch.cat([checked(model.score([one.image], texts), model, one.key) for one in samples])
+        everything, _ = _captions(samples)
+        rows, kept = rows_of(model, lambda images: model.score(images, everything), samples, records, size=1)
+        texts, owner_M = _captions(kept)
+        left = {sample.key for sample in kept}
+        of_kept = [sample.key in left for sample in samples for text in sample.texts if text.strip()]
+        scores_NM, samples = rows[:, torch.tensor(of_kept)], kept
     return _as_float32(scores_NM), samples, texts, owner_M
 
 

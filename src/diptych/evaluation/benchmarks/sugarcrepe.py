@@ -42,19 +42,21 @@ class Settings:
 def run(model: Predictor, source: Source, settings: Settings, records: Records) -> Outcome:
     """Scores true against false, strictly."""
     folder = annotation_folder(source, "sugarcrepe")
-    decide(model, _choices(folder, Path(settings.images or folder / "images")), records)
+    decide(model, _choices(folder, Path(settings.images or folder / "images"), records), records)
     return Outcome(choice_metrics(records, PARTS, dict.fromkeys(PARTS, 1 / 2)))
 
 
-def _choices(folder: Path, images: Path) -> Iterator[Choice]:
+def _choices(folder: Path, images: Path, records: Records) -> Iterator[Choice]:
     files = [(part, folder / f"{part}.json") for part in PARTS]
     if not any(path.is_file() for _, path in files):
         raise DataError(f"{folder} holds none of SugarCrepe's files ({PARTS[0]}.json ...)")
-    for part, path in files:
-        if path.is_file():
-            for number, entry in read_json(path).items():
-                image = picture(images, entry["filename"])
-                yield Choice(f"{part}/{number}", image, entry["caption"], (entry["negative_caption"],), part)
+    entries = [
+        (part, number, entry) for part, path in files if path.is_file() for number, entry in read_json(path).items()
+    ]
+    for index in records.within_limit([f"{part}/{number}" for part, number, _ in entries]):
+        part, number, entry = entries[index]
+        image = picture(images, entry["filename"])
+        yield Choice(f"{part}/{number}", image, entry["caption"], (entry["negative_caption"],), part)
 
 
 def tiny_data(folder: Path) -> Source:

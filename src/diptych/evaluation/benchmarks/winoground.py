@@ -57,10 +57,9 @@ def run(model: Predictor, source: Source, settings: Settings, records: Records) 
 
 
 def _examples(folder: Path, images: Path, records: Records) -> Iterator[Sample]:
-    for number, entry in enumerate(read_json_lines(folder / "examples.jsonl")):
-        if records.limit is not None and number >= records.limit:
-            return
-        key = str(entry["id"])
+    entries = read_json_lines(folder / "examples.jsonl")
+    for index in records.within_limit([str(entry["id"]) for entry in entries]):
+        entry, key = entries[index], str(entries[index]["id"])
         pair = [picture(images, f"{entry[name]}.png") for name in ("image_0", "image_1")]
         found = tuple(one for one in pair if one is not None)
         if len(found) < 2:

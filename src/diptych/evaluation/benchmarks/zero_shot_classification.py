@@ -27,10 +27,11 @@ from diptych.core.processor import BadSample
 from diptych.core.records.results import Metric, SampleRecord
 from diptych.core.sample import Sample
 from diptych.core.source import Source
+from diptych.core.visual import Image
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
-from diptych.evaluation.encoding import batched, checked, encode_images
+from diptych.evaluation.encoding import checked, encode_images, rows_of
 from diptych.evaluation.metrics.ranking import ranking
 from diptych.evaluation.statistics import mean_metric
 from diptych.evaluation.templates import templates
@@ -98,13 +99,12 @@ def _scores(
         image_ND, kept = encode_images(model, samples, records)
         scores_NC = image_ND @ class_vectors(model, names, prompts).T
     else:
-        kept, rows = [], []
-        for some in batched(samples):
-            images = [sample.image for sample in some]
+
+        def mean_score(images: list[Image]) -> Tensor:
             by_prompt = [model.score(images, [prompt.format(name) for name in names]) for prompt in prompts]
-            rows.append(checked(torch.stack(by_prompt).mean(0), model, some[0].key))
-            kept += some
-        scores_NC = torch.cat(rows)
+            return torch.stack(by_prompt).mean(0)
+
+        scores_NC, kept = rows_of(model, mean_score, samples, records)
     array: NDArray[np.float32] = scores_NC.float().cpu().numpy()
     return array, kept
 

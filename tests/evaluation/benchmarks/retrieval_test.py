@@ -1,0 +1,138 @@
+"""Retrieval on vectors that are known: both ways, several captions a picture, pools, bad pictures, refusals."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from diptych.capabilities.verbs import Comparable
+from diptych.core.errors import NotComparable
+from diptych.core.processor import BadSample
+from diptych.core.sample import Sample
+from diptych.core.visual import Image
+from diptych.evaluation.benchmark import Records
+from diptych.evaluation.benchmarks.retrieval import Settings, run, seeded_pool
+
+N, D, EACH = 30, 8, (5, 3)
+GEN = torch.Generator().manual_seed(0)
+PICTURES = F.normalize(torch.randn(N, D, generator=GEN), dim=-1)
+OWNER = [i for i in range(N) for _ in range(EACH[i % 2])]
+CAPTIONS = F.normalize(PICTURES[OWNER] + 0.3 * torch.randn(len(OWNER), D, generator=GEN), dim=-1)
+
+
+class Known:
+    """Picture "3" and caption "17" are rows of the tables above."""
+
+    VERBS: tuple[str, ...] = ("encode_image", "encode_text")
+    comparable_over = Comparable.BOTH
+    name = "known"
+
+    def encode_image(self, visuals: Sequence[Any]) -> Tensor:
+        if bad := [one.name for one in visuals if one.name == "7"]:
+            raise BadSample(bad[0], "truncated image")
+        return PICTURES[[int(one.name) for one in visuals]]
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        return CAPTIONS[[int(text) for text in texts]]
+
+
+class OnlyScore(Known):
+    VERBS = ("score",)
+
+    def score(self, visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
+        return self.encode_image(visuals) @ self.encode_text(texts).T
+
+
+class Album:
+    """Thirty pictures with five or three captions; one cannot be read, one has none."""
+
+    name = "album"
+
+    def __len__(self) -> int:
+        return N
+
+    def keys(self) -> list[str]:
+        return [f"k{i}" for i in range(N)]
+
+    def fingerprint(self) -> str:
+        return "album"
+
+    def __getitem__(self, index: int) -> Sample:
+        texts = tuple(str(c) for c, owner in enumerate(OWNER) if owner == index) if index != 9 else (" ",)
+        image = Image(pixels_HWC=np.zeros((1, 1, 3), np.uint8), name=str(index))
+        return Sample(f"k{index}", (image,), texts)
+
+
+def recalls(kept: list[int], k: int) -> tuple[float, float]:
+    """By sorting: a picture by the best of its captions, every caption by itself."""
+    captions = [c for c, owner in enumerate(OWNER) if owner in kept]
+    scores = (PICTURES[kept] @ CAPTIONS[captions].T).numpy()
+    to_text = [any(OWNER[captions[j]] == i for j in np.argsort(-row)[:k]) for i, row in zip(kept, scores, strict=True)]
+    to_image = [
+        any(kept[i] == OWNER[c] for i in np.argsort(-column)[:k]) for c, column in zip(captions, scores.T, strict=True)
+    ]
+    return float(np.mean(to_text)), float(np.mean(to_image))
+
+
+def test_recall_both_ways_with_several_captions_and_bad_pictures() -> None:
+    records = Records(None, {})
+    outcome = run(Known(), Album(), Settings(), records)  # type: ignore[arg-type]
+    kept = [i for i in range(N) if i not in (7, 9)]
+    for k in (1, 5, 10):
+        to_text, to_image = recalls(kept, k)
+        assert outcome.metrics[f"image_to_text_r{k}"].value == pytest.approx(to_text)
+        assert outcome.metrics[f"text_to_image_r{k}"].value == pytest.approx(to_image)
+    assert outcome.metrics["text_to_image_r1"].value < 1
+    captions = sum(owner in kept for owner in OWNER)
+    assert outcome.extras["pool"] == {"pictures": 28, "captions": captions}
+    assert outcome.metrics["pool"].value == 28
+    assert outcome.metrics["text_to_image_r10"].chance == pytest.approx(10 / 28)
+    # Intervals rest on pictures: the captions of one are not independent.
+    assert outcome.metrics["text_to_image_r1"].n == 28
+    assert (records.done["k7"].status, records.done["k9"].status) == ("truncated image", "no caption")
+    ok = [key for key, record in records.done.items() if record.status == "ok"]
+    assert len(ok) == 28 + captions
+
+
+def test_a_native_score_is_ranked_alike() -> None:
+    encoded, scored = Records(None, {}), Records(None, {})
+    expected = run(Known(), Album(), Settings(), encoded).metrics  # type: ignore[arg-type]
+    assert run(OnlyScore(), Album(), Settings(), scored).metrics == expected  # type: ignore[arg-type]
+    assert scored.done == encoded.done
+
+
+def test_a_pool_is_seeded_and_the_same_for_every_model() -> None:
+    pool = seeded_pool(Album(), 10, seed=0)
+    assert len(pool) == 10
+    assert pool.keys() == seeded_pool(Album(), 10, seed=0).keys() != seeded_pool(Album(), 10, seed=1).keys()
+    assert seeded_pool(Album(), 30, 0).keys() == Album().keys()
+
+
+@pytest.mark.parametrize(
+    ("over", "refused", "allowed"),
+    [(Comparable.TEXTS, "text_to_image", "image_to_text"), (Comparable.VISUALS, "image_to_text", "text_to_image")],
+)
+def test_a_direction_that_the_score_does_not_support_is_refused(over: Comparable, refused: str, allowed: str) -> None:
+    model = OnlyScore()
+    model.comparable_over = over
+    with pytest.raises(NotComparable, match=f"comparable over {over} only: {refused} retrieval needs the other"):
+        run(model, Album(), Settings(), Records(None, {}))  # type: ignore[arg-type]
+    found = run(model, Album(), Settings(directions=(allowed,)), Records(None, {})).metrics  # type: ignore[arg-type]
+    assert any(name.startswith(allowed) for name in found)
+    assert not any(name.startswith(refused) for name in found)
+
+
+def test_the_gallery_tells_right_from_wrong() -> None:
+    gallery = run(Known(), Album(), Settings(), Records(None, {})).extras["gallery"]  # type: ignore[arg-type]
+    assert {entry["right"] for entry in gallery} == {True, False}
+    for entry in gallery:
+        assert entry["right"] == (entry["rank"] == 1)
+        if entry["query"]:  # a caption asks: the truth is its picture's key
+            assert entry["truth"] == f"k{OWNER[int(entry['query'])]}"
+            assert (entry["top"][0]["key"] == entry["truth"]) == entry["right"]
+        else:
+            assert (OWNER[int(entry["top"][0])] == int(entry["key"][1:])) == entry["right"]
