@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,17 @@ def read_json_lines(path: Path) -> list[Any]:
         raise DataError(f"no file at {path}") from error
     except ValueError as error:
         raise DataError(f"{path}: a line is not JSON: {error}") from error
+
+
+def check_entries(entries: Iterable[Any], fields: Sequence[str], path: Path) -> None:
+    """Looks whether every entry of a file has the fields that the benchmark reads.
+
+    Raises:
+        DataError: one has not; the first is named.
+    """
+    for number, entry in enumerate(entries):
+        if lacking := [name for name in fields if not isinstance(entry, dict) or name not in entry]:
+            raise DataError(f"{path}: entry {number} has no field '{lacking[0]}', which the official file has")
 
 
 def annotation_folder(source: Any, benchmark: str) -> Path:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,14 @@ import PIL.Image
 
 from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import DataError
+from diptych.core.processor import BadSample
 from diptych.core.records.results import Metric
 from diptych.core.source import Source
 from diptych.core.visual import Image
 from diptych.data.decode import decode
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.choice import Choice, choice_metrics, decide, picture
-from diptych.evaluation.files import AnnotationFolder, annotation_folder, read_json
+from diptych.evaluation.files import AnnotationFolder, annotation_folder, check_entries, read_json
 
 REQUIRES = ("score",)
 SENTENCES = True
@@ -61,19 +63,37 @@ def run(model: Predictor, source: Source, settings: Settings, records: Records) 
     present = [part for part, name in FILES.items() if (folder / name).is_file()]
     if not present:
         raise DataError(f"{folder} holds none of ARO's files ({', '.join(FILES.values())})")
-    entries = [(part, f"{part}/{i}", one) for part in present for i, one in enumerate(read_json(folder / FILES[part]))]
+    entries = [(part, f"{part}/{i}", one) for part in present for i, one in enumerate(_entries(folder, part))]
     kinds = {key: entry.get("relation_name") or "_".join(entry.get("attributes", ())) for _, key, entry in entries}
-    chosen = (entries[index] for index in records.within_limit(list(kinds)))
-    decide(model, (_choice(part, key, entry, images) for part, key, entry in chosen), records)
+    chosen = [entries[index] for index in records.within_limit(list(kinds))]
+    decide(model, _choices(chosen, images, records), records)
     metrics = choice_metrics(records, tuple(CHANCE), CHANCE)
     return Outcome(metrics | _over_kinds(records, kinds))
 
 
+def _entries(folder: Path, part: str) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = read_json(folder / FILES[part])
+    questions = ("image_path", "true_caption", "false_caption", *(f"bbox_{side}" for side in "xywh"))
+    check_entries(entries, ("image", "caption_options") if part.endswith("order") else questions, folder / FILES[part])
+    return entries
+
+
+def _choices(entries: Sequence[tuple[str, str, dict[str, Any]]], images: Path, records: Records) -> Iterator[Choice]:
+    for part, key, entry in entries:
+        try:
+            choice = _choice(part, key, entry, images)
+        except BadSample as bad:
+            records.fail(BadSample(key, bad.reason, bad.detail))
+            continue
+        yield choice
+
+
 def _choice(part: str, key: str, entry: dict[str, Any], images: Path) -> Choice:
-    image = picture(images, entry.get("image_path") or entry["image"])
     if part.endswith("order"):
+        image = picture(images, entry["image"])
         true, *false = entry["caption_options"]
         return Choice(key, image, true, tuple(false), part)
+    image = picture(images, entry["image_path"])
     cropped = _cropped(image, entry) if image is not None else None
     return Choice(key, cropped, entry["true_caption"], (entry["false_caption"],), part)
 

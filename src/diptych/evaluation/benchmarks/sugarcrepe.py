@@ -18,7 +18,7 @@ from diptych.core.errors import DataError
 from diptych.core.source import Source
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.choice import Choice, choice_metrics, decide, picture
-from diptych.evaluation.files import AnnotationFolder, annotation_folder, read_json
+from diptych.evaluation.files import AnnotationFolder, annotation_folder, check_entries, read_json
 
 REQUIRES = ("score",)
 SENTENCES = True
@@ -50,13 +50,19 @@ def _choices(folder: Path, images: Path, records: Records) -> Iterator[Choice]:
     files = [(part, folder / f"{part}.json") for part in PARTS]
     if not any(path.is_file() for _, path in files):
         raise DataError(f"{folder} holds none of SugarCrepe's files ({PARTS[0]}.json ...)")
-    entries = [
-        (part, number, entry) for part, path in files if path.is_file() for number, entry in read_json(path).items()
-    ]
+    entries = [(part, *one) for part, path in files if path.is_file() for one in _entries(path)]
     for index in records.within_limit([f"{part}/{number}" for part, number, _ in entries]):
         part, number, entry = entries[index]
         image = picture(images, entry["filename"])
         yield Choice(f"{part}/{number}", image, entry["caption"], (entry["negative_caption"],), part)
+
+
+def _entries(path: Path) -> list[tuple[str, dict[str, str]]]:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise DataError(f"{path} is not SugarCrepe's: it should map numbers to questions")
+    check_entries(content.values(), ("filename", "caption", "negative_caption"), path)
+    return list(content.items())
 
 
 def tiny_data(folder: Path) -> Source:

@@ -22,7 +22,7 @@ from diptych.core.source import Source
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.benchmarks.scene_pairs import pair_metrics, score_pair
 from diptych.evaluation.choice import picture
-from diptych.evaluation.files import AnnotationFolder, annotation_folder, read_json_lines
+from diptych.evaluation.files import AnnotationFolder, annotation_folder, check_entries, read_json_lines
 
 REQUIRES = ("score",)
 SENTENCES = True
@@ -58,6 +58,7 @@ def run(model: Predictor, source: Source, settings: Settings, records: Records) 
 
 def _examples(folder: Path, images: Path, records: Records) -> Iterator[Sample]:
     entries = read_json_lines(folder / "examples.jsonl")
+    check_entries(entries, ("id", "image_0", "image_1", "caption_0", "caption_1"), folder / "examples.jsonl")
     for index in records.within_limit([str(entry["id"]) for entry in entries]):
         entry, key = entries[index], str(entries[index]["id"])
         pair = [picture(images, f"{entry[name]}.png") for name in ("image_0", "image_1")]
