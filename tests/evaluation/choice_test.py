@@ -43,9 +43,9 @@ CHANCE = {"a": 0.5, "b": 0.5, "never asked": 0.2}
 def test_values_of_every_choice_and_their_means() -> None:
     records = Records(None, {})
     decide(ByLength(), CHOICES, records)
-    assert records.done["right"].values == {"accuracy_a": 1.0, "expected_a": 1.0, "tied_a": 0.0}
-    assert records.done["wrong"].values == {"accuracy_a": 0.0, "expected_a": 0.0, "tied_a": 0.0}
-    assert records.done["tie"].values == {"accuracy_a": 0.0, "expected_a": 0.25, "tied_a": 1.0}
+    assert records.done["right"].values == {"a": 1.0, "a_expected": 1.0, "a_tie_rate": 0.0}
+    assert records.done["wrong"].values == {"a": 0.0, "a_expected": 0.0, "a_tie_rate": 0.0}
+    assert records.done["tie"].values == {"a": 0.0, "a_expected": 0.25, "a_tie_rate": 1.0}
     assert records.done["right"].prompt == ["long text", "short"]
     assert records.done["right"].output == [9.0, 5.0]
     assert records.done["absent"].status == "skipped: no picture"

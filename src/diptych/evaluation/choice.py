@@ -52,9 +52,9 @@ def _decided(model: Any, choice: Choice) -> SampleRecord:
     except BadSample as bad:
         return SampleRecord(choice.key, status=bad.reason)
     values = {
-        f"accuracy_{choice.group}": strict_win(right, wrong),
-        f"expected_{choice.group}": expected_win(right, wrong),
-        f"tied_{choice.group}": tied(right, wrong),
+        choice.group: strict_win(right, wrong),
+        f"{choice.group}_expected": expected_win(right, wrong),
+        f"{choice.group}_tie_rate": tied(right, wrong),
     }
     return SampleRecord(choice.key, prompt=texts, output=[right, *wrong], values=values)
 
@@ -69,13 +69,13 @@ def choice_metrics(records: Records, groups: Sequence[str], chance: dict[str, fl
     strict: list[float] = []
     fair: list[float] = []
     for group in groups:
-        values, _ = records.values(f"accuracy_{group}")
+        values, _ = records.values(group)
         if not values:
             continue
         metrics[group] = mean_metric(values, None, chance[group], records.seed)
-        expected, _ = records.values(f"expected_{group}")
+        expected, _ = records.values(f"{group}_expected")
         metrics[f"{group}_expected"] = mean_metric(expected, None, chance[group], records.seed)
-        ties, _ = records.values(f"tied_{group}")
+        ties, _ = records.values(f"{group}_tie_rate")
         metrics[f"{group}_tie_rate"] = Metric(sum(ties) / len(ties), n=len(ties))
         strict.append(metrics[group].value)
         fair.append(metrics[f"{group}_expected"].value)

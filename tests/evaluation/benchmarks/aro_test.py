@@ -57,7 +57,7 @@ def test_the_question_is_about_the_box(tmp_path: Path) -> None:
     asked = question("two", "blue", "red", relation_name="in") | box
     write(tmp_path / "visual_genome_relation.json", [asked, asked | BOX])
     (result,) = evaluate(KnowsColours(), ["aro"], str(tmp_path), folder=tmp_path)
-    values = {record.key: record.values["accuracy_relation"] for record in read_samples(tmp_path / "aro")}
+    values = {record.key: record.values["relation"] for record in read_samples(tmp_path / "aro")}
     assert values == {"relation/0": 1.0, "relation/1": 0.0}
     assert result.metrics["relation"].value == 0.5
 

@@ -109,7 +109,7 @@ def _over_kinds(records: Records, kinds: dict[str, str]) -> dict[str, Metric]:
     """The mean over relations, and over attributes with enough questions."""
     metrics = {}
     for part in ("relation", "attribution"):
-        values, keys = records.values(f"accuracy_{part}")
+        values, keys = records.values(part)
         of_kind = Counter(kinds[key] for key in keys)
         means = []
         for kind, count in of_kind.items():
