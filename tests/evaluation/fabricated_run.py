@@ -94,7 +94,19 @@ def _write(folder, benchmark, name, metrics, verbs, extras):  # type: ignore[no-
     place.mkdir(parents=True)
     settings = {"templates": ["a picture of {}"], "pool": 500}
     result = Result(
-        benchmark, name, HELD_OUT, metrics, Counts(500, 1, 2), verbs, settings, 0, 3.2, "f", "m", extras, ENVIRONMENT
+        benchmark=benchmark,
+        model=name,
+        data=HELD_OUT,
+        split="test",
+        metrics=metrics,
+        counts=Counts(500, 1, 2),
+        verbs=verbs,
+        settings=settings,
+        seconds=3.2,
+        data_fingerprint="f",
+        model_hash="m",
+        extras=extras,
+        environment=ENVIRONMENT,
     )
     write_result(result, place)
     lines = (sample_line(SampleRecord(f"sample{i}", values={next(iter(metrics)): float(i % 2)})) for i in range(20))

@@ -98,7 +98,7 @@ def render(runs: Sequence[RunRecord]) -> str:
 
 
 def _shown(block: Block) -> ShownBlock:
-    album = Album(block.data)
+    album = Album(block.data, block.split)
     return ShownBlock(block, [_shown_result(one, album) for one in block.results])
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import PIL.Image
 
-from diptych.core.errors import DataError
+from diptych.core.errors import DiptychError
 from diptych.core.processor import BadSample
 from diptych.core.source import Source
 from diptych.core.visual import Image
@@ -25,12 +25,12 @@ class Album:
     """Thumbnails of one set of data, made when first asked for.
 
     Attributes:
-        reference: the data, as the result names it.
+        reference, split: the data, as the result names them.
         problem: why there are no pictures, as a sentence; empty while all is well.
     """
 
     reference: str
-    split: str = "test"
+    split: str
     problem: str = ""
     _source: Source | None = None
     _positions: dict[str, int] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Album:
         wanted = set(keys)
         try:
             self._source = open_source(self.reference, self.split)
-        except DataError as error:
+        except DiptychError as error:
             self.problem = str(error)
             return
         self._positions = {key: i for i, key in enumerate(self._source.keys()) if key in wanted}

@@ -11,8 +11,8 @@ from diptych.core.records.results import Metric, Result
 from diptych.evaluation.reporting.bar import interval_bar
 from diptych.evaluation.reporting.read import Evaluated, RunRecord
 
-Place = tuple[str, str]
-"""A benchmark and the data it read: what makes results comparable."""
+Place = tuple[str, str, str]
+"""A benchmark, the data it read and their split: what makes results comparable."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Row:
 
     benchmark: str
     data: str
+    split: str
     metric: str
     entries: list[Entry]
 
@@ -62,6 +63,7 @@ class Block:
 
     benchmark: str
     data: str
+    split: str
     rows: list[Row]
     results: list[RunResult]
 
@@ -71,7 +73,7 @@ def blocks(runs: Sequence[RunRecord]) -> list[Block]:
     places: dict[Place, list[RunResult]] = {}
     for run in runs:
         for one in run.evaluated:
-            places.setdefault((one.result.benchmark, one.result.data), []).append(RunResult(run, one))
+            places.setdefault((one.result.benchmark, one.result.data, one.result.split), []).append(RunResult(run, one))
     return [_block(place, found) for place, found in places.items()]
 
 
