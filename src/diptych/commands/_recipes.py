@@ -12,10 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+import yaml
 
 from diptych.core import discovery
+from diptych.core.config import from_plain
 from diptych.core.errors import ConfigError, unknown_name
+from diptych.core.records.run_folder import RunFolder
 from diptych.training.run import Run
+
+_FLAT = (tyro.conf.AvoidSubcommands,)
+"""A field that may be absent (views) has the fields of its default; no subcommands."""
 
 
 def recipe(reference: str) -> Run:
@@ -25,6 +31,14 @@ def recipe(reference: str) -> Run:
     run = discovery.resolve("recipe", reference, discovery.recipes())()
     assert isinstance(run, Run), f"{reference} returned a {type(run).__name__}, not a Run"
     return run
+
+
+def as_saved(run: Run, folder: Path) -> Run:
+    """The configuration in the folder of a run of this recipe, so that resuming it needs no field said again."""
+    if not RunFolder.is_one(folder):
+        return run
+    saved = yaml.safe_load(RunFolder(folder).config.read_text(encoding="utf-8"))
+    return from_plain(type(run), saved) if saved["name"] == run.name else run
 
 
 def overridden(run: Run, arguments: list[str], prog: str) -> Run:
@@ -39,11 +53,11 @@ def overridden(run: Run, arguments: list[str], prog: str) -> Run:
         if argument.startswith("--") and name != "help" and _positive(name) not in known:
             raise unknown_name(f"field of {run.name}", name, known)
     if "--help" in arguments or "-h" in arguments:
-        tyro.cli(type(run), args=["--help"], default=run, prog=prog)
+        tyro.cli(type(run), args=["--help"], default=run, prog=prog, config=_FLAT)
     output = io.StringIO()
     try:
         with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
-            return tyro.cli(type(run), args=arguments, default=run, prog=prog)
+            return tyro.cli(type(run), args=arguments, default=run, prog=prog, config=_FLAT)
     except SystemExit as error:
         raise ConfigError(_sentence(output.getvalue())) from error
 

@@ -19,11 +19,14 @@ def main(arguments: list[str]) -> int:
         parser.print_help()
         return 0 if "--help" in arguments else 2
 
-    from diptych.commands._recipes import overridden, recipe
+    from diptych.commands._recipes import as_saved, overridden, recipe
     from diptych.training.fit import fit
 
-    run = overridden(recipe(options.recipe), rest, f"diptych train {options.recipe}")
     folder = options.run or Path("runs") / options.recipe.rpartition(":")[2]
+    defaults = recipe(options.recipe)
+    if options.resume is not None:
+        defaults = as_saved(defaults, folder)
+    run = overridden(defaults, rest, f"diptych train {options.recipe}")
     place = fit(run, folder, resume=options.resume is not None)
     print(place.path)
     return 0
