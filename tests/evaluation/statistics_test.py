@@ -1,11 +1,12 @@
 """Intervals that hold the truth as often as they say, and a paired test against its closed form."""
 
+from itertools import product
 from math import comb, sqrt
 
 import numpy as np
 import pytest
 
-from diptych.evaluation.statistics import by_unit, interval, mean_metric, paired
+from diptych.evaluation.statistics import by_unit, interval, mean_metric, paired, resampled
 
 
 def test_a_mean_with_its_interval_against_the_normal_approximation() -> None:
@@ -17,6 +18,15 @@ def test_a_mean_with_its_interval_against_the_normal_approximation() -> None:
     assert metric.high == pytest.approx(0.6 + half, abs=0.006)
     assert metric == mean_metric(values, chance=0.5, seed=3)
     assert metric != mean_metric(values, chance=0.5, seed=4)
+
+
+def test_resamples_are_drawn_with_replacement_from_all_units() -> None:
+    means, counts = np.unique(resampled(np.array([0.0, 1.0, 4.0]), np.ones(3), seed=0) * 3, return_counts=True)
+    # Three of three with replacement: 27 equally likely draws.
+    draws = [sum(draw) for draw in product((0, 1, 4), repeat=3)]
+    assert means.round(6).tolist() == sorted(set(draws))
+    expected = [draws.count(round(total)) / 27 for total in means]
+    assert counts / counts.sum() == pytest.approx(expected, abs=0.03)
 
 
 def test_the_interval_covers_the_truth_95_times_in_100() -> None:
