@@ -81,6 +81,9 @@ class TwoTowerTask(GlobalTask[ImageTextBatch]):
     def counts(self, batch: ImageTextBatch, phase: str = "main") -> dict[str, float]:
         return {}  # its only part is over the global batch
 
+    def checkpoint_activations(self, on: bool) -> None:
+        self.model.checkpoint_activations(on)
+
     @abstractmethod
     def predictor(self) -> TwoTowerPredictor:
         """The model with its processor; shares the weights."""

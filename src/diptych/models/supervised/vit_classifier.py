@@ -98,6 +98,9 @@ class VitClassifierTask(Task[ClassBatch]):
     def counts(self, batch: ClassBatch, phase: str = "main") -> dict[str, float]:
         return {"classification": batch.num_samples}
 
+    def checkpoint_activations(self, on: bool) -> None:
+        self.model.vision.transformer.checkpointing = on
+
     def predictor(self) -> VitClassifierPredictor:
         return VitClassifierPredictor(self.config, self.processor, self.model, "vit_classifier")
 
