@@ -1,6 +1,7 @@
 """Two evaluated runs side by side, on the same samples or not at all."""
 
 import json
+import re
 from math import comb
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,26 @@ def test_several_runs_against_the_first_as_tables_and_json(tmp_path: Path, capsy
     assert main(["compare", *folders]) == 0
     printed = capsys.readouterr().out
     assert "+0.200" in printed and "0.0042" in printed and "0.700" in printed
+
+
+def test_an_expectation_is_shown_where_ties_make_it_another_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [run(tmp_path / "a", BASE), run(tmp_path / "b", BETTER)]
+    for folder in runs:
+        place = folder / "evaluation" / "knn"
+        for old in (place / "result.json", place / "samples.jsonl"):
+            text = old.read_text()
+            text = text.replace('"top1": {', '"top1_expected": {"value": 0.5}, "top1": {')
+            old.write_text(re.sub(r'"top1": (\d\.\d)', r'"top1": \1, "top1_expected": \1', text))
+    assert main(["compare", *map(str, runs)]) == 0
+    assert "top1_expected" not in capsys.readouterr().out
+    lines = (runs[1] / "evaluation" / "knn" / "samples.jsonl").read_text()
+    (runs[1] / "evaluation" / "knn" / "samples.jsonl").write_text(
+        lines.replace('"top1_expected": 0.0', '"top1_expected": 0.5', 1)
+    )
+    assert main(["compare", *map(str, runs)]) == 0
+    assert "top1_expected" in capsys.readouterr().out
 
 
 def test_folders_that_eval_wrote_elsewhere(tmp_path: Path) -> None:
