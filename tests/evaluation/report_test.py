@@ -177,6 +177,21 @@ def test_several_runs_side_by_side(tmp_path: Path) -> None:
     assert any("clip ends at" in label and "third ends at" in label for label in page.labels)
 
 
+def test_ranks_and_sizes_are_no_percentages(tmp_path: Path) -> None:
+    runs = [fabricate_run(tmp_path / name, name=name, seed=i) for i, name in enumerate(("a", "b"))]
+    for run in runs:
+        result = run / "evaluation" / "retrieval" / "result.json"
+        plain = json.loads(result.read_text())
+        plain["metrics"]["median_rank"] = {"value": 29.5 if run is runs[0] else 64.5, "n": 500, "unit": "number"}
+        plain["metrics"]["pool"] = {"value": 5000.0, "n": 5000, "unit": "number"}
+        result.write_text(json.dumps(plain))
+    html = write_report(runs, tmp_path / "both.html").read_text(encoding="utf-8")
+    text = Page(html).text
+    assert "Median rank a 29.5 \u2013 \u2013 500 b 64.5" in text
+    assert "Pool a 5,000 " in text
+    assert not re.search(r"best[^<]*>64.5", html)  # a higher rank is not better
+
+
 def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     runs = [fabricate_run(tmp_path / place / "clip") for place in ("old", "new")]
     text = Page(write_report(runs, tmp_path / "both.html").read_text(encoding="utf-8")).text

@@ -94,7 +94,7 @@ def test_what_is_returned_is_what_is_written(tmp_path: Path) -> None:
     assert set(plain) == {*fields.split(), "extras", "environment"}
     assert (plain["benchmark"], plain["model"], plain["data"]) == ("scene_negatives", "bright", "grey")
     assert (plain["split"], plain["seed"], plain["verbs"]) == ("test", 3, {"score": "native"})
-    assert set(plain["metrics"]["order"]) == {"value", "low", "high", "chance", "n"}
+    assert set(plain["metrics"]["order"]) == {"value", "low", "high", "chance", "n", "unit"}
     # Brightness beyond 100 prefers the longer text: pictures 6 to 11 of 12; picture 5 ties.
     assert plain["metrics"]["order"]["value"] == pytest.approx(6 / 12)
     assert plain["metrics"]["order_expected"]["value"] == pytest.approx(6.5 / 12)

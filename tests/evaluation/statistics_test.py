@@ -6,7 +6,7 @@ from math import comb, sqrt
 import numpy as np
 import pytest
 
-from diptych.evaluation.statistics import by_unit, interval, mean_metric, paired, resampled
+from diptych.evaluation.statistics import by_unit, class_mean_metric, interval, mean_metric, paired, resampled
 
 
 def test_a_mean_with_its_interval_against_the_normal_approximation() -> None:
@@ -38,6 +38,17 @@ def test_the_interval_covers_the_truth_95_times_in_100() -> None:
         covered += metric.low <= 0.4 <= metric.high
     # Binomial(200, .95) is in 180..198 with probability .99; percentile intervals of 80 draws fall a little short.
     assert 178 <= covered <= 198
+
+
+def test_the_mean_over_classes_and_its_interval_over_samples() -> None:
+    # Two classes of 400 and 100 that are right 90 and 50 times in 100: the mean is .7 whatever their sizes.
+    values = [1.0] * 360 + [0.0] * 40 + [1.0] * 50 + [0.0] * 50
+    metric = class_mean_metric(values, [0] * 400 + [1] * 100, 0.5)
+    assert (metric.value, metric.chance, metric.n) == (pytest.approx(0.7), 0.5, 500)
+    half = 1.96 * sqrt(0.9 * 0.1 / 400 + 0.5 * 0.5 / 100) / 2
+    assert metric.low is not None and metric.high is not None
+    assert (metric.high - metric.low) / 2 == pytest.approx(half, rel=0.06)
+    assert class_mean_metric([1.0, 0.0], [0, 7], 0.5).value == 0.5  # classes without samples do not count
 
 
 def test_units_are_resampled_and_not_values() -> None:

@@ -71,6 +71,10 @@ def _settings(pairs: list[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _number(metric: Any) -> str:
+    return f"{metric.value:.3f}" if metric.unit == "share" else f"{metric.value:g}"
+
+
 def print_result(result: Any) -> None:
     """A table of one result."""
     from rich.console import Console
@@ -82,7 +86,7 @@ def print_result(result: Any) -> None:
     for name, metric in result.metrics.items():
         interval = f"{metric.low:.3f} to {metric.high:.3f}" if metric.low is not None else ""
         chance = f"{metric.chance:.3f}" if metric.chance is not None else ""
-        table.add_row(name, f"{metric.value:.3f}", interval, chance, str(metric.n))
+        table.add_row(name, _number(metric), interval, chance, str(metric.n))
     counts = result.counts
     how = ", ".join(f"{verb}: {origin}" for verb, origin in result.verbs.items())
     settings = ", ".join(f"{name} {value}" for name, value in result.settings.items() if value != "")

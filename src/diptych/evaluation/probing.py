@@ -22,7 +22,7 @@ from diptych.data.open import open_source
 from diptych.evaluation.benchmark import Records
 from diptych.evaluation.encoding import encode_images
 from diptych.evaluation.metrics.ranking import ranking
-from diptych.evaluation.statistics import mean_metric
+from diptych.evaluation.statistics import class_mean_metric, mean_metric
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,10 @@ def probe_metrics(scores_MC: Tensor, data: ProbeData, records: Records) -> dict[
         )
     )
     chance = 1 / len(data.names)
-    per_class = [float(top1[truth_M == index].mean()) for index in range(len(data.names)) if (truth_M == index).any()]
     return {
         "top1": mean_metric(top1.tolist(), None, chance, records.seed),
         "top1_expected": mean_metric(found.expected(1).tolist(), None, chance, records.seed),
-        "mean_per_class": mean_metric(per_class, None, chance, records.seed),
+        "mean_per_class": class_mean_metric(top1.tolist(), truth_M.tolist(), chance, records.seed),
         "tie_rate": Metric(found.tie_rate, n=len(top1)),
-        "train_pictures": Metric(float(len(data.train_N)), n=len(data.train_N)),
+        "train_pictures": Metric(float(len(data.train_N)), n=len(data.train_N), unit="number"),
     }

@@ -123,6 +123,10 @@ def _interval(metric: Metric) -> str:
     return words.interval(metric.low, metric.high)
 
 
+def _value(metric: Metric) -> str:
+    return words.percent(metric.value) if metric.unit == "share" else words.plain(metric.value)
+
+
 def _as_yaml(plain: Any) -> str:
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
 
@@ -138,6 +142,7 @@ def _templates() -> jinja2.Environment:
         "duration": words.duration,
         "title_words": words.title,
         "interval": _interval,
+        "value": _value,
         "as_yaml": _as_yaml,
     }
     return environment

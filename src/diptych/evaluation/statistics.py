@@ -1,6 +1,6 @@
 """Intervals and tests: bootstrap over independent units, paired comparison.
 
-N units, R resamples.
+N units, R resamples, C classes.
 """
 
 from __future__ import annotations
@@ -33,6 +33,16 @@ def mean_metric(
     sums, counts = by_unit(values, units)
     low, high = interval(sums, counts, seed)
     return Metric(float(sums.sum() / counts.sum()), low, high, chance, len(sums))
+
+
+def class_mean_metric(values: Sequence[float], classes: Sequence[int], chance: float, seed: int = 0) -> Metric:
+    """The mean over classes of each class's mean; samples are resampled within their class, for classes are given."""
+    found, which = np.asarray(values, np.float64), np.asarray(classes)
+    parts = {int(index): found[which == index] for index in np.unique(which)}
+    means_CR = [resampled(part, np.ones_like(part), hash_to_int(seed, index)) for index, part in parts.items()]
+    low, high = np.quantile(np.mean(means_CR, axis=0), [0.025, 0.975])
+    value = float(np.mean([part.mean() for part in parts.values()]))
+    return Metric(value, float(low), float(high), chance, len(found))
 
 
 def by_unit(values: Sequence[float], units: Sequence[str] | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from diptych.core.config import from_plain, to_plain
 from diptych.core.errors import DataError
@@ -27,6 +27,7 @@ class Metric:
         low, high: the bootstrap interval's ends; None when there is nothing to resample.
         chance: what an uninformed model gets; None when that is not defined.
         n: how many independent samples it rests on.
+        unit: "share" for a fraction; "number" for a rank or a size, which is printed as it is.
     """
 
     value: float
@@ -34,6 +35,7 @@ class Metric:
     high: float | None = None
     chance: float | None = None
     n: int = 0
+    unit: Literal["share", "number"] = "share"
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def run(model: Predictor, source: Source, settings: Settings, records: Records) 
     pool = seeded_pool(source, settings.pool, records.seed)
     scores_NM, samples, texts, owner_M = score_everything(model, pool, records)
     right_NM = owner_M[None] == np.arange(len(samples))[:, None]
-    metrics: dict[str, Metric] = {"pool": Metric(float(len(samples)), n=len(samples))}
+    metrics: dict[str, Metric] = {"pool": Metric(float(len(samples)), n=len(samples), unit="number")}
     gallery: list[dict[str, Any]] = []
     if "image_to_text" in settings.directions:
         found = ranking(scores_NM, right_NM)
@@ -168,7 +168,7 @@ def _metrics(
         chance = float(np.mean([chance_at(k, candidates, int(n)) for n in per_query]))
         metrics[f"{way}_r{k}"] = mean_metric(found.strict(k).tolist(), units, chance, records.seed)
         metrics[f"{way}_r{k}_expected"] = mean_metric(found.expected(k).tolist(), units, chance, records.seed)
-    metrics[f"{way}_median_rank"] = Metric(float(np.median(rank)), n=len(rank))
+    metrics[f"{way}_median_rank"] = Metric(float(np.median(rank)), n=len(rank), unit="number")
     metrics[f"{way}_tie_rate"] = Metric(found.tie_rate, n=len(rank))
     return metrics
 

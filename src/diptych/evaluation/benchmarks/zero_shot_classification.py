@@ -33,7 +33,7 @@ from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.encoding import checked, encode_images, rows_of
 from diptych.evaluation.metrics.ranking import ranking
-from diptych.evaluation.statistics import mean_metric
+from diptych.evaluation.statistics import class_mean_metric, mean_metric
 from diptych.evaluation.templates import templates
 
 REQUIRES = ("score",)
@@ -133,8 +133,7 @@ def _metrics(
     for k in (1, 5) if classes > 5 else (1,):
         metrics[f"top{k}"] = mean_metric(found.strict(k).tolist(), None, k / classes, records.seed)
         metrics[f"top{k}_expected"] = mean_metric(found.expected(k).tolist(), None, k / classes, records.seed)
-    per_class = [float(top1[truth_N == index].mean()) for index in range(classes)]
-    metrics["mean_per_class"] = mean_metric(per_class, None, 1 / classes, records.seed)
+    metrics["mean_per_class"] = class_mean_metric(top1.tolist(), truth_N.tolist(), 1 / classes, records.seed)
     metrics["tie_rate"] = Metric(found.tie_rate, n=len(samples))
     return metrics
 

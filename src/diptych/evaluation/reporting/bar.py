@@ -11,7 +11,9 @@ WIDTH, HEIGHT, EDGE = 132, 14, 4
 
 
 def interval_bar(metric: Metric, color: int) -> Markup:
-    """The bar as inline SVG, with the numbers as its label for a screen reader."""
+    """The bar as inline SVG, with the numbers as its label for a screen reader; nothing for what is no share."""
+    if metric.unit != "share":
+        return Markup("")
     middle = HEIGHT / 2
     parts = [_line("track", EDGE, WIDTH - EDGE, middle, middle)]
     if metric.chance is not None:

@@ -34,6 +34,11 @@ def count(number: float | None) -> str:
     return MISSING if number is None else f"{number:,.0f}"
 
 
+def plain(number: float) -> str:
+    """A rank or a size as it is: 14600 as "14,600", 29.5 as "29.5"."""
+    return f"{number:,.10g}" if math.isfinite(number) else MISSING
+
+
 def short(number: float | None) -> str:
     """A size in three digits: 1234567 as "1.23 M"."""
     if number is None or not math.isfinite(number):

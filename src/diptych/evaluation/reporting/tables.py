@@ -93,7 +93,8 @@ def _block(place: Place, results: list[RunResult]) -> Block:
 
 def _row(place: Place, name: str, results: Sequence[RunResult]) -> Row:
     metrics = [one.result.metrics.get(name) for one in results]
-    values = [metric.value for metric in metrics if metric is not None]
+    # What has no chance level (a tie rate, a pool's size) has no best.
+    values = [metric.value for metric in metrics if metric is not None and metric.chance is not None]
     highest = max(values) if len(values) > 1 and len(set(values)) > 1 else None
     entries = [
         Entry(
