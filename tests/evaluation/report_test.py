@@ -97,6 +97,19 @@ def test_every_number_with_its_interval_and_chance(page: Page) -> None:
     assert "score : cosine of encodings" in page.text
 
 
+def test_the_headline_has_both_directions_and_no_expectations(tmp_path: Path) -> None:
+    run = fabricate_run(tmp_path / "run")
+    result = run / "evaluation" / "retrieval" / "result.json"
+    plain = json.loads(result.read_text())
+    plain["metrics"] = {n + e: m for n, m in plain["metrics"].items() for e in ("", "_expected")}
+    result.write_text(json.dumps(plain))
+    text = Page(write_report([run]).read_text(encoding="utf-8")).text
+    table = text[text.index("Benchmark run Chance") : text.index("Training", text.index("Benchmark run Chance"))]
+    assert all(f"{way} to {to} r{k}" in table for way, to in (("Image", "text"), ("Text", "image")) for k in (1, 5, 10))
+    assert "expected" not in table
+    assert "Image to text r10 expected" in text
+
+
 def test_what_was_run_and_where(page: Page) -> None:
     text = page.text.replace("\u202f", " ")
     for fact in ("clip_tiny", "38,400", "1.23 M", "1 min 21 s", "A Processor @ 2.00GHz, 2 cores", "0123456789+"):

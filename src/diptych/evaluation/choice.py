@@ -82,9 +82,11 @@ def choice_metrics(records: Records, groups: Sequence[str], chance: dict[str, fl
     if not metrics:
         raise DataError("none of the benchmark's pictures were found: name their folder with images=FOLDER")
     mean_chance = sum(chance[group] for group in groups if group in metrics) / len(strict)
-    metrics["macro"] = Metric(sum(strict) / len(strict), chance=mean_chance, n=len(strict))
-    metrics["macro_expected"] = Metric(sum(fair) / len(fair), chance=mean_chance, n=len(fair))
-    return metrics
+    macro = {
+        "macro": Metric(sum(strict) / len(strict), chance=mean_chance, n=len(strict)),
+        "macro_expected": Metric(sum(fair) / len(fair), chance=mean_chance, n=len(fair)),
+    }
+    return macro | metrics
 
 
 def picture(folder: Path, name: str) -> Image | None:

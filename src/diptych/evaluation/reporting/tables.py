@@ -77,11 +77,14 @@ def blocks(runs: Sequence[RunRecord]) -> list[Block]:
     return [_block(place, found) for place, found in places.items()]
 
 
-def headline(found: Sequence[Block], most: int = 3) -> list[Row]:
-    """The first metrics of every benchmark that have a chance level: a benchmark lists what matters first."""
+def headline(found: Sequence[Block], most: int = 6) -> list[Row]:
+    """The first metrics of every benchmark that have a chance level: a benchmark lists what matters first.
+
+    What is expected under ties is left to the benchmark's own table.
+    """
     rows = []
     for block in found:
-        with_chance = [row for row in block.rows if row.chance is not None]
+        with_chance = [row for row in block.rows if row.chance is not None and not row.metric.endswith("_expected")]
         rows += (with_chance or block.rows)[:most]
     return rows
 
