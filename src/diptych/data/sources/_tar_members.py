@@ -10,6 +10,8 @@ from typing import IO
 PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "npy")
 """Endings of pictures; `npy` are raw uint8 arrays [H, W, 3], as `diptych pack --format raw` writes them."""
 TEXTS = ("txt", "json", "cls")
+KEY_RECORD = "DIPTYCH.key"
+"""The extended header (PAX) of a member whose key no file name can spell, such as one with a dot in it."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ def scan(file: IO[bytes], length: int) -> Scan:
                 if info.offset_data + info.size > length:
                     return Scan(members, truncated=True)
                 key, ending = split_name(info.name)
+                key = info.pax_headers.get(KEY_RECORD, key)
                 members.append(Member(key, ending, info.offset_data, info.size))
             whole = _ends_in_zeros(file, length)
     except (tarfile.ReadError, EOFError):
