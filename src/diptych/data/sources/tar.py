@@ -6,10 +6,13 @@ Local tars are memory-mapped and their pictures are slices of the map; others ar
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import mmap
 import threading
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +112,7 @@ def _read_index(path: str, beside: Path) -> Shard | None:
             head = json.loads(arrays["head"].tobytes())
             lists = [arrays[name].tobytes().decode() for name in ("keys", "endings")]
             spans: NDArray[np.int64] = arrays["spans"]
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     if head.get("format") != _FORMAT:
         return None
@@ -202,7 +205,11 @@ class TarSource:
         return self._keys
 
     def fingerprint(self) -> str:
-        parts = [f"{Path(shard.path).name} {shard.stamp.partition('-')[0]} {len(shard.keys)}" for shard in self._shards]
+        """Of names, sizes, keys and where everything lies; not of times, so a copied tar is the same data."""
+        parts = [
+            f"{Path(shard.path).name} {shard.stamp.partition('-')[0]} {_digest(shard.keys, shard.spans)}"
+            for shard in self._shards
+        ]
         return f"{hash_to_int(*parts):016x}"
 
     def __getitem__(self, index: int) -> Sample:
@@ -245,6 +252,12 @@ class TarSource:
                 with open(path, "rb") as file:  # noqa: PTH123  (a Path would be made for each shard only to be opened)
                     self._maps[number] = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             return self._maps[number]
+
+
+def _digest(keys: Sequence[str], spans: NDArray[np.int64]) -> str:
+    digest = hashlib.blake2b("\n".join(keys).encode("utf-8", "surrogatepass"), digest_size=8)
+    digest.update(spans.tobytes())
+    return digest.hexdigest()
 
 
 def _image(data: memoryview, ending: str, key: str) -> Image:
