@@ -5,7 +5,7 @@ B batch, D feature width, C channels, H height, W width, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
@@ -71,6 +71,13 @@ class TowerTexts:
     def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """tokens_NT and lengths_N, padded to the longest."""
         return pad_tokens(self.tokenizer.encode(texts, self.max_length), self.tokenizer.pad_id)
+
+    def in_order_of_length(self, texts: Sequence[str], size: int) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Batches of texts of like length, so that little is computed on padding: positions, tokens_BT, lengths_B."""
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        for begin in range(0, len(order), size):
+            chosen = order[begin : begin + size]
+            yield chosen, *self.tokens([texts[index] for index in chosen])
 
 
 class _Chosen(NamedTuple):

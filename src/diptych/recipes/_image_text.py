@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from diptych.capabilities.load import load
 from diptych.capabilities.predictor import Predictor
 from diptych.core.processor import BadSample
 from diptych.core.source import Source
@@ -93,3 +94,12 @@ def retrieval_on(source: Source, limit: int = 500) -> Evaluate:
         return {name: result.metrics[name].value for name in ("image_to_text_r1", "text_to_image_r1", SELECTED_BY)}
 
     return measure
+
+
+def report_on(context: Context, reference: str, split: str) -> None:
+    """Evaluates the selected checkpoint on a split that nothing was selected on, into the run's folder."""
+    model = load(context.folder.best_model(), context.device)
+    (result,) = evaluate(model, ["retrieval"], reference, split=split, folder=context.folder.evaluation)
+    for name in ("image_to_text_r1", "image_to_text_r10", "text_to_image_r1", SELECTED_BY):
+        metric = result.metrics[name]
+        print(f"{split} {name} {metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}] chance {metric.chance:.3f}")

@@ -169,14 +169,11 @@ class LockedClipPredictor(Predictor):
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Unit vectors [N, D] on the CPU; texts of like length go through the tower together."""
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        rows = []
-        for begin in range(0, len(order), PREDICTION_BATCH):
-            tokens_BT, lengths_B = self.processor.texts.tokens(
-                [texts[i] for i in order[begin : begin + PREDICTION_BATCH]]
-            )
-            rows.append(self.module.encode_text(tokens_BT.to(self.device), lengths_B.to(self.device)).float().cpu())
-        return torch.cat(rows)[torch.tensor(order).argsort()] if rows else torch.zeros(0)
+        out_ND = torch.zeros(len(texts), self.config.width)
+        for chosen, tokens_BT, lengths_B in self.processor.texts.in_order_of_length(texts, PREDICTION_BATCH):
+            found_BD = self.module.encode_text(tokens_BT.to(self.device), lengths_B.to(self.device))
+            out_ND[chosen] = found_BD.float().cpu()
+        return out_ND
 
     def describe(self) -> dict[str, Any]:
         images, texts = self.processor.images, self.processor.texts

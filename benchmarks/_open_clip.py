@@ -1,0 +1,46 @@
+"""open_clip without torchvision, of which there is no wheel that fits a CPU build of torch.
+
+open_clip imports torchvision for its preprocessing, which no benchmark here uses: names that are asked for exist and do
+nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import sys
+from types import ModuleType
+from typing import Any
+
+from _measure import peer
+
+
+class _Nothing:
+    """Stands for any class or function of torchvision."""
+
+    def __init__(self, *args: Any) -> None:
+        raise NotImplementedError("torchvision is not here: only open_clip's models and losses can be used")
+
+
+class _Empty(ModuleType):
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Nothing
+
+
+def open_clip() -> ModuleType:
+    """The package.
+
+    Its use of transformers asks whether torchvision is installed, so transformers must not be imported after this.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        for name in ("", ".transforms", ".transforms.functional", ".ops", ".ops.misc"):
+            module = _Empty(f"torchvision{name}")
+            module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None, is_package=True)
+            module.__path__ = []
+            sys.modules[module.__name__] = module
+            parent, _, child = module.__name__.rpartition(".")
+            if parent:
+                setattr(sys.modules[parent], child, module)
+    return peer("open_clip", "open_clip_torch")

@@ -1,0 +1,132 @@
+"""What recipes on pretrained towers share: reading the folders, caching features, measuring on cached rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diptych.core.errors import ConfigError
+from diptych.core.sample import Sample
+from diptych.core.source import Source
+from diptych.data.feature_cache import Extraction, cached_features
+from diptych.data.feature_rows import FeatureRows
+from diptych.data.features import TowerTexts, captions_of
+from diptych.data.images import image_of
+from diptych.data.text import Tokenizer
+from diptych.data.tower_inputs import TowerImages, read_tower_images
+from diptych.layers.frozen_pass import FrozenPass, Precision
+from diptych.layers.pretrained import ImageTower, TextTower, read_backbone
+from diptych.layers.weight_hash import weight_hash
+from diptych.models.contrastive import locked_clip
+
+Rows = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Towers:
+    """Two pretrained towers with what prepares their inputs."""
+
+    image: ImageTower
+    text: TextTower
+    images: TowerImages
+    texts: TowerTexts
+
+    @classmethod
+    def read(
+        cls, config: locked_clip.Config, image_folder: str, text_folder: str, max_length: int, image_size: int = 0
+    ) -> Towers:
+        """The towers of two `transformers` folders.
+
+        Args:
+            image_size: squash pictures to this side instead of what the folder says; 0 to do as it says.
+
+        Raises:
+            ConfigError: a folder is not named.
+            CheckpointError: a folder holds no such model.
+        """
+        images = read_tower_images(_named(image_folder, "image_tower"))
+        if image_size:
+            images = replace(images, height=image_size, width=image_size, shorter_side=None)
+        texts = TowerTexts(Tokenizer.from_folder(_named(text_folder, "text_tower")), max_length)
+        image = locked_clip.image_tower_of(config, images, read_backbone(Path(image_folder), "vision"))
+        text = locked_clip.text_tower_of(config, read_backbone(Path(text_folder), "text"))
+        return cls(image, text, images, texts)
+
+    @torch.no_grad()
+    def image_width(self) -> int:
+        """F of the image tower, by asking it."""
+        pixels_1CHW = torch.zeros(1, 3, self.images.height, self.images.width, dtype=torch.uint8)
+        return int(self.image(pixels_1CHW).shape[1])
+
+    def text_width(self) -> int:
+        """F of the text tower."""
+        return int(self.text.config.hidden_size)
+
+
+def _named(folder: str, option: str) -> Path:
+    if not folder:
+        raise ConfigError(f"name a transformers folder with --{option} PATH")
+    if not Path(folder).is_dir():
+        raise ConfigError(f"--{option}: no folder at {folder}")
+    return Path(folder)
+
+
+def image_features(
+    root: Path, source: Source, towers: Towers, device: torch.device, precision: Precision, batch: int, threads: int,
+    *, mirrored: bool,
+) -> FeatureRows:  # fmt: skip
+    """A row a picture, or two with the mirrored one: the whole of its augmentation."""
+    sides = (towers.images, replace(towers.images, mirror=True)) if mirrored else (towers.images,)
+    run = FrozenPass(towers.image.to(device), batch, precision)
+
+    def prepare(sample: Sample) -> NDArray[np.uint8]:
+        image = image_of(sample)
+        pixels_VHWC = np.empty((len(sides), sides[0].height, sides[0].width, 3), np.uint8)
+        for view_HWC, side in zip(pixels_VHWC, sides, strict=True):
+            side.fill(view_HWC, image, sample.key)
+        return pixels_VHWC
+
+    def encode(items: Sequence[NDArray[np.uint8]]) -> Sequence[Rows]:
+        pixels_NCHW = torch.from_numpy(np.concatenate(items)).permute(0, 3, 1, 2)
+        rows_NF: Rows = run(pixels_NCHW.to(device)).cpu().numpy()
+        return np.split(rows_NF, len(items))
+
+    preprocessing = {"images": sides, "readout": towers.image.readout, "precision": precision}
+    extraction = Extraction(weight_hash(towers.image), preprocessing, prepare, encode)
+    return cached_features(root, source, extraction, threads=threads)
+
+
+def text_features(
+    root: Path, source: Source, towers: Towers, device: torch.device, precision: Precision, batch: int, threads: int
+) -> FeatureRows:
+    """A row a caption."""
+    run = FrozenPass(towers.text.to(device), batch, precision, compiled=False)
+
+    def encode(items: Sequence[list[str]]) -> Sequence[Rows]:
+        flat = [text for captions in items for text in captions]
+        rows_NF: Rows = np.empty((len(flat), towers.text_width()), np.float32)
+        for chosen, tokens_BT, lengths_B in towers.texts.in_order_of_length(flat, batch):
+            rows_NF[chosen] = run(tokens_BT.to(device), lengths_B.to(device)).cpu().numpy()
+        ends = np.cumsum([len(captions) for captions in items])
+        return np.split(rows_NF, ends[:-1])
+
+    preprocessing = {
+        "tokenizer": towers.texts.tokenizer.backend.to_str(),
+        "max_length": towers.texts.max_length,
+        "readout": towers.text.readout,
+        "precision": precision,
+    }
+    extraction = Extraction(weight_hash(towers.text), preprocessing, captions_of, encode)
+    return cached_features(root, source, extraction, threads=threads)
+
+
+def all_rows(rows: FeatureRows) -> Tensor:
+    """Every row of a cache [R, F]."""
+    return torch.from_numpy(np.concatenate(list(rows.values())).astype(np.float32))
