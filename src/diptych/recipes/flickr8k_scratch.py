@@ -26,7 +26,7 @@ class PhotoRun(ClipRun):
 
 
 def flickr8k_scratch() -> PhotoRun:
-    """Small pictures and towers: with this little data, seeing each photograph often matters more than seeing it well."""
+    """Small pictures and towers: with little data, seeing each photograph often matters more than seeing it well."""
     vision = VisionConfig(112, 16, width=192, depth=4, heads=6, hidden=768, pre_norm=True, patch_bias=False, eps=1e-5)
     text = TextConfig(4096, context=40, width=192, depth=3, heads=6, hidden=768)
     return PhotoRun(
