@@ -50,8 +50,8 @@ def backward(
         batches: this process's micro-batches, in order.
         phase: one of the task's phases.
         autocast: makes the context of each forward pass.
-        seed: what dropout and the like are drawn from, together with each micro-batch's first key; the two passes of
-            gradient caching draw the same.
+        seed: what dropout and the like are drawn from, together with each micro-batch's first key, and alone in the
+            loss over the global batch; the two passes of gradient caching draw the same.
 
     Returns:
         the unweighted mean of each part over the global batch, and "loss", the weighted sum; detached.
@@ -90,6 +90,12 @@ class _Passes:
     def _losses(self, batch: Batch) -> Losses:
         return self.call(batch, lambda task: dict(task.losses(batch, self.phase)))
 
+    def _global_losses(self, task: Any, rows: Features) -> Losses:
+        """The parts over the global batch; their draws are the same on every process and in both passes."""
+        if self.seed:
+            seed_everything(*self.seed, "global batch")
+        return dict(task.losses_from(rows, self.phase))
+
     def _features(self, batch: Batch) -> Features:
         return self.call(batch, lambda task: Features(task.features(batch, self.phase).features))
 
@@ -121,7 +127,7 @@ class _Passes:
         def work(task: Any) -> Losses:
             output = task.features(batch, self.phase)
             gathered = Features({name: gather_rows(rows) for name, rows in output.features.items()})
-            return {**output.parts, **task.losses_from(gathered, self.phase)}
+            return {**output.parts, **self._global_losses(task, gathered)}
 
         parts = self.call(batch, work)
         self._scaled(parts, counts).backward()  # type: ignore[no-untyped-call]
@@ -139,14 +145,14 @@ class _Passes:
             def work(task: Any, batch: Batch = batch, last: bool = last) -> tuple[Features, Losses, Losses]:
                 output = task.features(batch, self.phase)
                 # The loss's own parameters (scale, bias) get their gradient here, once: the rows are constants.
-                own = task.losses_from(_constant(everyone), self.phase) if last else {}
+                own = self._global_losses(task, _constant(everyone)) if last else {}
                 return output.features, output.parts, own
 
             with self._no_sync_before(index, len(batches)):
                 features, parts, own = self.call(batch, work)
                 begin = sum(sizes[:index])
                 surrogate = torch.stack(
-                    [(rows * gradients[name][begin : begin + sizes[index]]).sum() for name, rows in features.items()]
+                    [(features[name] * rows[begin : begin + sizes[index]]).sum() for name, rows in gradients.items()]
                 ).sum()
                 for some in (parts, own):
                     surrogate = surrogate + self._scaled(some, counts) if some else surrogate
@@ -162,16 +168,21 @@ class _Passes:
             return Features({name: gather_rows(torch.cat([f[name] for f in found])) for name in found[0]})
 
     def _feature_gradients(self, everyone: Features, rows: int) -> dict[str, Tensor]:
-        """The loss's gradient for this process's rows, times W."""
-        leaves = Features({name: rows_ND.detach().requires_grad_() for name, rows_ND in everyone.items()})
+        """The loss's gradient for this process's rows, times W; rows that it does not depend on have none."""
+        leaves = Features({name: rows_ND.detach() for name, rows_ND in everyone.items()})
+        wanted = [name for name, rows_ND in leaves.items() if rows_ND.is_floating_point()]  # labels travel along
+        for name in wanted:
+            leaves[name].requires_grad_()
         with self._no_sync():
-            parts = self.call(None, lambda task: task.losses_from(leaves, self.phase))
+            parts = self.call(None, lambda task: self._global_losses(task, leaves))
         total = torch.stack([part.weight * part.value for part in parts.values()]).sum()
-        found = torch.autograd.grad(total, list(leaves.values()))
-        counts = row_counts(rows, found[0].device)
-        begin = sum(counts[: current().rank])
+        found = torch.autograd.grad(total, [leaves[name] for name in wanted], allow_unused=True)
+        begin = sum(row_counts(rows, total.device)[: current().rank])
+        mine = slice(begin, begin + rows)
         return {
-            name: gradient[begin : begin + rows] * self.processes for name, gradient in zip(leaves, found, strict=True)
+            name: rows_ND[mine] * self.processes
+            for name, rows_ND in zip(wanted, found, strict=True)
+            if rows_ND is not None
         }
 
     def _scaled(self, parts: Losses, counts: Mapping[str, float]) -> Tensor:
