@@ -24,8 +24,15 @@ class Normalise(nn.Module):
         self.factor_C11: Tensor
         self.shift_C11: Tensor
 
-    def forward(self, pixels_BCHW: Tensor) -> Tensor:
+    def forward(self, pixels_BCHW: Tensor, out_BCHW: Tensor | None = None) -> Tensor:
+        """Normalised pixels, contiguous.
+
+        Args:
+            out_BCHW: floating point memory to use again: a fresh block of a batch's size costs the CPU more time than
+                the arithmetic. Of no use where a graph keeps the result.
+        """
         if pixels_BCHW.dtype != torch.uint8:
             return pixels_BCHW
-        floats_BCHW = pixels_BCHW.to(self.factor_C11.dtype, memory_format=torch.contiguous_format)
-        return floats_BCHW.mul_(self.factor_C11).add_(self.shift_C11)
+        if out_BCHW is None:
+            out_BCHW = torch.empty(pixels_BCHW.shape, dtype=self.factor_C11.dtype, device=pixels_BCHW.device)
+        return out_BCHW.copy_(pixels_BCHW).mul_(self.factor_C11).add_(self.shift_C11)

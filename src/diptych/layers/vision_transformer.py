@@ -95,6 +95,15 @@ class AttentionPool(nn.Module):
         self.out = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width, eps=config.eps)
         self.mlp = Mlp(width, config.hidden, config.activation)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Xavier, as SigLIP's released code: at torch's smaller default the pooled vectors hardly differ at first."""
+        maps = [*self.qkv.weight.data.chunk(3), self.out.weight, self.mlp.up.weight, self.mlp.down.weight]
+        for weight in maps:
+            nn.init.xavier_uniform_(weight)
+        for linear in (self.qkv, self.out, self.mlp.up, self.mlp.down):
+            nn.init.zeros_(linear.bias)
 
     def forward(self, x_BPD: Tensor) -> Tensor:
         width = x_BPD.shape[-1]
