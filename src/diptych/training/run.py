@@ -33,7 +33,7 @@ class Budget:
     samples: int = 0
 
     def __post_init__(self) -> None:
-        if (self.steps > 0) == (self.samples > 0):
+        if min(self.steps, self.samples) < 0 or (self.steps > 0) == (self.samples > 0):
             raise ConfigError(f"a budget is a number of steps or of samples, one of them: got {self}")
 
     def total_steps(self, batch_size: int) -> int:
@@ -92,6 +92,11 @@ class Run(ABC):
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.micro_batch < 0:
             raise ConfigError(f"batch_size {self.batch_size} and micro_batch {self.micro_batch} make no batch")
+        if self.clip_norm < 0 or not 0 <= self.ema_decay < 1:
+            raise ConfigError(
+                f"clip_norm {self.clip_norm} and ema_decay {self.ema_decay}: a norm is 0 (no limit) or more, a decay "
+                f"from 0 (no average) to less than 1"
+            )
         if self.keep_last < 1:
             raise ConfigError("keep_last must be at least 1: without a checkpoint nothing can be resumed")
 
