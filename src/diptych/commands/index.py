@@ -17,7 +17,8 @@ def main(arguments: list[str]) -> int:
     from rich.progress import track
 
     from diptych.core.errors import DataError
-    from diptych.data.sources.tar import TarSource, make_index, write_index
+    from diptych.data.sources._tar_index import make_index, write_index
+    from diptych.data.sources.tar import TarSource
 
     tars: list[str] = []
     for path in options.paths:

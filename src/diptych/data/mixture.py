@@ -30,10 +30,10 @@ class Mixture:
         if empty := [source.name for source in sources if len(source) == 0]:
             raise DataError(f"{empty[0]} has no samples to mix")
         self._sources, self._seed = list(sources), seed
-        shares = np.array(weights, dtype=np.float64) / sum(weights)
+        self._shares = [weight / sum(weights) for weight in weights]
         self._length = length or sum(len(source) for source in sources)
-        self._which, self._turn = _interleaved(shares, self._length)
-        self.name = " + ".join(f"{share:.0%} {s.name}" for share, s in zip(shares, sources, strict=True))
+        self._which, self._turn = _interleaved(np.array(self._shares, np.float64), self._length)
+        self.name = " + ".join(f"{share:.0%} {s.name}" for share, s in zip(self._shares, sources, strict=True))
         self._orders: dict[tuple[int, int], np.ndarray[tuple[int], np.dtype[np.int64]]] = {}
         keys = [key for source in sources for key in source.keys()]
         self._prefix = len(set(keys)) < len(keys)
@@ -67,7 +67,7 @@ class Mixture:
 
     def fingerprint(self) -> str:
         parts = [source.fingerprint() for source in self._sources]
-        return f"{hash_to_int(*parts, self.name, self._length, self._seed):016x}"
+        return f"{hash_to_int(*parts, *map(repr, self._shares), self._length, self._seed):016x}"
 
 
 def _interleaved(

@@ -26,7 +26,7 @@ from diptych.core.processor import BadSample
 from diptych.core.source import Source
 from diptych.core.storage import atomic_file, storage_errors, write_text
 from diptych.data._pack_members import Packed, PictureFormat, packed
-from diptych.data.sources.tar import SUFFIX, index_of, write_index
+from diptych.data.sources._tar_index import SUFFIX, index_of, write_index
 
 _AHEAD = 16
 """Samples a thread may be ahead of the writer: bounds the memory."""

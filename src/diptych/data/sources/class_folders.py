@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diptych.core.sample import Sample
-from diptych.core.seeding import hash_to_int
+from diptych.data.sources._content import digest_of, files_digest
 from diptych.data.sources._tar_members import PICTURES
 from diptych.data.sources.table import read_picture
 
@@ -23,6 +23,7 @@ class ClassFolders:
         self.name = str(folder)
         self.problems: dict[str, list[str]] = {}
         self._folder = folder
+        self._fingerprint = ""
         self._keys = sorted(
             str(path.relative_to(folder))
             for top in ([folder / name for name in within] or [folder])
@@ -37,7 +38,10 @@ class ClassFolders:
         return self._keys
 
     def fingerprint(self) -> str:
-        return f"{hash_to_int(*self._keys):016x}"
+        """Of keys and pictures, as they are when it is first asked for."""
+        if not self._fingerprint:
+            self._fingerprint = digest_of([*self._keys, files_digest([self._folder / key for key in self._keys])])
+        return self._fingerprint
 
     def __getitem__(self, index: int) -> Sample:
         key = self._keys[index]

@@ -8,8 +8,8 @@ from typing import Any
 
 from diptych.core.errors import DataError, MissingExtra
 from diptych.core.sample import Sample
-from diptych.core.seeding import hash_to_int
 from diptych.data.sources._captions import CAPTION_FIELDS, captions_of, plain_meta
+from diptych.data.sources._content import digest_of
 from diptych.data.sources.parquet import picture_of
 
 
@@ -49,7 +49,8 @@ class HuggingFaceSource:
         return self._keys
 
     def fingerprint(self) -> str:
-        return f"{hash_to_int(self._rows._fingerprint):016x}"
+        """Of what `datasets` says the rows were made by, the split, and the fields that captions come from."""
+        return digest_of([self._rows._fingerprint, *self._keys[:1], *self._fields])
 
     def __getitem__(self, index: int) -> Sample:
         record = self._rows[index]

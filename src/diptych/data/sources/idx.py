@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from diptych.core.errors import DataError
 from diptych.core.sample import Sample
-from diptych.core.seeding import hash_to_int
 from diptych.core.visual import Image
+from diptych.data.sources._content import digest_of
 
 PICTURES_END, LABELS_END = "-images-idx3-ubyte", "-labels-idx1-ubyte"
 
@@ -32,6 +32,7 @@ class IdxSource:
     def __init__(self, pictures: Sequence[Path]) -> None:
         self.name = str(pictures[0].parent)
         self.problems: dict[str, list[str]] = {}
+        self._fingerprint = ""
         parts = [_read_split(path) for path in pictures]
         self._pixels_NHW = np.concatenate([pixels for pixels, _, _ in parts])
         self._labels_N = np.concatenate([labels for _, labels, _ in parts])
@@ -49,7 +50,11 @@ class IdxSource:
         return self._keys
 
     def fingerprint(self) -> str:
-        return f"{hash_to_int(*self._keys[:1], len(self), self._pixels_NHW[:100].tobytes().hex()):016x}"
+        """Of keys, class names, labels and every pixel, all of which are in memory."""
+        if not self._fingerprint:
+            names = [*self._keys, *map(str, self._classes), str(self._pixels_NHW.shape)]
+            self._fingerprint = digest_of([*names, self._labels_N.tobytes(), self._pixels_NHW.tobytes()])
+        return self._fingerprint
 
     def __getitem__(self, index: int) -> Sample:
         pixels_HWC = np.repeat(self._pixels_NHW[index][:, :, None], 3, axis=2)

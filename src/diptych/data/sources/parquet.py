@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from diptych.core.errors import DataError
 from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
-from diptych.core.seeding import hash_to_int
 from diptych.core.visual import Image
 from diptych.data.sources._captions import CAPTION_FIELDS, captions_of, plain_meta
+from diptych.data.sources._content import digest_of, file_digest
 from diptych.data.sources.table import read_picture
 
 _PICTURE_COLUMNS = ("image", "jpg", "png", "image_bytes", "bytes", "image_path", "filename", "file_name", "path")
@@ -31,7 +31,7 @@ class ParquetSource:
     def __init__(self, files: Sequence[Path], fields: Sequence[str] = CAPTION_FIELDS) -> None:
         self.name = str(files[0] if len(files) == 1 else files[0].parent)
         self.problems: dict[str, list[str]] = {}
-        self._files, self._fields = list(files), fields
+        self._files, self._fields, self._fingerprint = list(files), fields, ""
         try:
             readers = [pq.ParquetFile(file) for file in files]
         except pa.ArrowInvalid as error:
@@ -60,7 +60,11 @@ class ParquetSource:
         return self._keys
 
     def fingerprint(self) -> str:
-        return f"{hash_to_int(*(f'{file.name} {file.stat().st_size}' for file in self._files)):016x}"
+        """Of the files' names and content, keys and the fields that captions come from; not of pictures elsewhere."""
+        if not self._fingerprint:
+            files = [part for file in self._files for part in (file.name, file_digest(file))]
+            self._fingerprint = digest_of([*files, *self._fields, "", *self._keys])
+        return self._fingerprint
 
     def __getitem__(self, index: int) -> Sample:
         """The row; its picture stays encoded.

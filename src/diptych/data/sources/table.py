@@ -16,34 +16,45 @@ from typing import Any
 from diptych.core.errors import DataError
 from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
-from diptych.core.seeding import hash_to_int
 from diptych.core.visual import Image
 from diptych.data.sources._captions import CAPTION_FIELDS, IMAGE_FIELDS, captions_of, plain_meta
+from diptych.data.sources._content import digest_of, files_digest
 
 NAMES = tuple(f"{stem}.{ending}" for stem in ("captions", "metadata") for ending in ("jsonl", "csv", "tsv"))
 ENDINGS = (".csv", ".tsv", ".jsonl")
 
 
 class TableSource:
-    """One sample a picture that the table names."""
+    """One sample a picture that the table names.
+
+    Attributes:
+        problems: reason -> places; rows that name no picture.
+
+    Raises:
+        DataError: the table cannot be read, or none of its rows names a picture.
+    """
 
     def __init__(self, table: Path, images: Path | None = None, fields: Sequence[str] = CAPTION_FIELDS) -> None:
         self.name = str(table)
         self.problems: dict[str, list[str]] = {}
         self._folder = images or table.parent
         self._records: dict[str, dict[str, Any]] = {}
-        for record in _records(table):
-            self._add(record, table, fields)
-        self._keys = list(self._records)
-        self._stamp = f"{table.name} {table.stat().st_size} {len(self._keys)}"
-
-    def _add(self, record: Mapping[str, Any], table: Path, fields: Sequence[str]) -> None:
-        column = next((name for name in IMAGE_FIELDS if record.get(name)), None)
-        if column is None:
+        self._fingerprint = ""
+        record: dict[str, Any] = {}
+        for number, record in enumerate(_records(table), 1):
+            self._add(record, f"{table.name}, record {number}", fields)
+        if self.problems and not self._records:
             raise DataError(
                 f"{table}: no column names the picture; expected one of {', '.join(IMAGE_FIELDS)}, "
                 f"found {', '.join(map(str, record))}"
             )
+        self._keys = list(self._records)
+
+    def _add(self, record: Mapping[str, Any], place: str, fields: Sequence[str]) -> None:
+        column = next((name for name in IMAGE_FIELDS if record.get(name)), None)
+        if column is None:
+            self.problems.setdefault("no image", []).append(place)
+            return
         key = str(record[column])
         known = self._records.setdefault(key, {"texts": (), "meta": plain_meta(record, (*fields, column))})
         known["texts"] += captions_of(record, fields)
@@ -55,7 +66,11 @@ class TableSource:
         return self._keys
 
     def fingerprint(self) -> str:
-        return f"{hash_to_int(self._stamp):016x}"
+        """Of what the table says and the pictures, as they are when it is first asked for."""
+        if not self._fingerprint:
+            said = json.dumps(list(self._records.items()), ensure_ascii=True, sort_keys=True)
+            self._fingerprint = digest_of([said, files_digest([self._folder / key for key in self._keys])])
+        return self._fingerprint
 
     def __getitem__(self, index: int) -> Sample:
         """Reads the picture's file.
@@ -89,15 +104,20 @@ def _records(table: Path) -> Iterator[dict[str, Any]]:
                 yield from _rows(file, "\t" if table.suffix == ".tsv" else ",")
     except UnicodeDecodeError as error:
         raise DataError(f"{table} is not UTF-8 text: {error}") from error
+    except csv.Error as error:
+        raise DataError(f"{table} is no table: {error}") from error
 
 
 def _json_lines(lines: Iterator[str], table: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                yield json.loads(line)
+                record = json.loads(line)
             except ValueError as error:
                 raise DataError(f"{table}, line {number} is not JSON: {error}") from error
+            if not isinstance(record, dict):
+                raise DataError(f"{table}, line {number} is no object of named fields but {line.strip()[:40]}")
+            yield record
 
 
 def _rows(file: Any, delimiter: str) -> Iterator[dict[str, Any]]:
