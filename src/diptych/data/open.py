@@ -8,7 +8,8 @@
     hf:org/name, hf:/path                  a Hugging Face dataset (extra: datasets)
 
 Options follow a question mark: `shards?captions=alt_text` names the caption's field, and with any kind of data
-`shards?keys=clean.txt` takes only the samples whose keys the file lists (data/subset.py).
+`shards?keys=clean.txt` takes only the samples whose keys the file lists (data/subset.py). One list may name samples of
+several splits; each takes its own.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ import fsspec
 from diptych.core.errors import DataError, unknown_name
 from diptych.core.source import Source
 from diptych.data.sources._captions import CAPTION_FIELDS
-from diptych.data.subset import read_keys, select_keys
+from diptych.data.sources._tar_index import reading
+from diptych.data.subset import read_keys, select_keys, unknown_keys
 
 SPLITS = ("train", "val", "test")
 ALL = "all"
+_KINDS = "a tar, a folder, a table, a parquet file, 'hf:org/name' or 'scenes'"
 _ALSO = {"t10k": "test", "validation": "val", "valid": "val", "dev": "val"}
 """Other words for a split: MNIST's files are named t10k."""
 
@@ -45,10 +48,40 @@ def open_source(reference: str, split: str = ALL) -> Source:
         ConfigError: an option that no kind of source has.
     """
     where, _, query = reference.partition("?")
-    options = dict(parse_qsl(query, keep_blank_values=True))
+    options = dict(parse_qsl(query.replace("+", "%2B"), keep_blank_values=True))  # a plus in a path is no space
     keys = options.pop("keys", None)
+    split = _split_name(split)
     source = _open(where, options, split)
-    return source if keys is None else select_keys(source, read_keys(Path(keys)))
+    return source if keys is None else _listed(source, Path(keys), where, options, split)
+
+
+def _listed(source: Source, file: Path, where: str, options: Mapping[str, str], split: str) -> Source:
+    """The samples of a split that a file names; keys of other splits are left to those.
+
+    Raises:
+        DataError: a key that no split has, or nothing of this split.
+    """
+    keys, here = read_keys(file), set(source.keys())
+    mine = [key for key in keys if key in here]
+    if len(mine) < len(keys):
+        elsewhere = _keys_of_other_splits(where, options, split)
+        if unknown := [key for key in keys if key not in here and key not in elsewhere]:
+            raise unknown_keys(source, unknown, len(keys))
+        if not mine:
+            raise DataError(
+                f"{file} names no sample of split '{split}' of {where}: all of its {len(keys)} keys are of other "
+                f"splits; list keys of '{split}' too, or open another split"
+            )
+    return select_keys(source, mine)
+
+
+def _keys_of_other_splits(where: str, options: Mapping[str, str], split: str) -> set[str]:
+    if where == "scenes":
+        others = [name for name in SPLITS if name != split]
+        return {key for name in others for key in _open(where, options, name).keys()}
+    if split == ALL or where.startswith("hf:"):
+        return set()
+    return set(_open(where, options, ALL).keys())
 
 
 def _open(where: str, options: Mapping[str, str], split: str) -> Source:
@@ -85,13 +118,15 @@ def _fields(options: Mapping[str, str]) -> Sequence[str]:
 
 def _open_files(where: str, split: str, fields: Sequence[str]) -> Source:
     path = Path(where)
+    if not where:
+        raise DataError(f"no data are named: give {_KINDS}")
     if "://" in where or any(mark in where for mark in "*[{"):
         return _tars(_expand(where), split, fields, where)
     if path.is_file():
         return _open_file(path, fields)
     if path.is_dir():
         return _open_folder(path, split, fields)
-    raise DataError(f"no data at {where}: give a tar, a folder, a table, a parquet file, 'hf:org/name' or 'scenes'")
+    raise DataError(f"no data at {where}: give {_KINDS}")
 
 
 def _open_file(path: Path, fields: Sequence[str]) -> Source:
@@ -170,7 +205,7 @@ def _split_name(word: str) -> str:
 
 
 def _expand(pattern: str) -> list[str]:
-    """The files of a pattern: *, ?, [...] and {000..011}."""
+    """The files of a pattern: *, [...] and {000..011}."""
     ranged = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
     if ranged:
         low, high = ranged.groups()
@@ -179,7 +214,8 @@ def _expand(pattern: str) -> list[str]:
     if "://" in pattern:
         if "*" not in pattern:
             return [pattern]
-        files = fsspec.open_files(pattern)
+        with reading(pattern):
+            files = fsspec.open_files(pattern)
         found = [f"{pattern.partition('://')[0]}://{file.path.lstrip('/')}" for file in files]
     else:
         found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  (absolute patterns)

@@ -35,19 +35,19 @@ class Subset:
 
 
 def read_keys(path: Path) -> list[str]:
-    """A file of keys, one a line, gzipped where its name ends in .gz; blank lines and comments (#) do not count.
+    """A file of keys, one a line, gzipped where its name ends in .gz; repeated, blank and commented (#) lines are none.
 
     Raises:
         DataError: not there, not readable as text, or no key in it.
     """
     try:
         data = path.read_bytes()
-        lines = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8").splitlines()
+        lines = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8").split("\n")
     except FileNotFoundError as error:
         raise DataError(f"no file of keys at {path}") from error
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise DataError(f"{path} is no file of keys: {error}") from error
-    keys = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    keys = list(dict.fromkeys(line.strip() for line in lines if line.strip() and not line.startswith("#")))
     if not keys:
         raise DataError(f"{path} holds no keys")
     return keys
@@ -61,8 +61,13 @@ def select_keys(source: Source, keys: Sequence[str]) -> Subset:
     """
     positions = {key: index for index, key in enumerate(source.keys())}
     if unknown := [key for key in keys if key not in positions]:
-        raise DataError(f"{source.name} has no sample '{unknown[0]}' ({len(unknown)} of {len(keys)} keys are unknown)")
+        raise unknown_keys(source, unknown, len(keys))
     return Subset(source, [positions[key] for key in keys])
+
+
+def unknown_keys(source: Source, unknown: Sequence[str], listed: int) -> DataError:
+    """The error for keys that the data lack."""
+    return DataError(f"{source.name} has no sample '{unknown[0]}' ({len(unknown)} of {listed} keys are unknown)")
 
 
 def hash_split(source: Source, fraction: float, salt: str = "held out") -> tuple[Subset, Subset]:

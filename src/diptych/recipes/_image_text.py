@@ -18,7 +18,7 @@ from diptych.data.subset import hold_out
 from diptych.data.text import Tokenizer
 from diptych.evaluation.runner import evaluate
 from diptych.training.run import Run
-from diptych.training.stages import Context, Evaluate, Stage, Train, fit_tokenizer, fitted_tokenizer
+from diptych.training.stages import Context, Evaluate, Report, Stage, Train, fit_tokenizer, fitted_tokenizer
 
 SELECTED_BY = "text_to_image_r10"
 
@@ -96,7 +96,17 @@ def retrieval_on(source: Source, limit: int = 500) -> Evaluate:
     return measure
 
 
-def report_on(context: Context, reference: str, split: str) -> None:
+def report_on(reference: str, split: str) -> Report:
+    """A last stage that reads a split once; opened here already, so that a run fails before it trains, not after.
+
+    Raises:
+        DataError: the data have no such split, or a list of keys names nothing of it.
+    """
+    open_source(reference, split)
+    return Report(split, lambda context: _write_report(context, reference, split))
+
+
+def _write_report(context: Context, reference: str, split: str) -> None:
     """Evaluates the selected checkpoint on a split that nothing was selected on, into the run's folder."""
     model = load(context.folder.best_model(), context.device)
     (result,) = evaluate(model, ["retrieval"], reference, split=split, folder=context.folder.evaluation)

@@ -19,7 +19,7 @@ from diptych.recipes._image_text import SELECTED_BY, report_on, retrieval_on, sp
 from diptych.recipes._towers import Towers, all_rows, image_features, text_features
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget, Run
-from diptych.training.stages import Context, Report, Stage, Train
+from diptych.training.stages import Context, Stage, Train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class LockedClipRun(Run):
                 evaluate=lambda context: retrieval_on(split_data(self.data, self.held_out)[1]),
                 best=SELECTED_BY,
             ),
-            Report("val", lambda context: report_on(context, self.data, "val")),
+            report_on(self.data, "val"),
         )
 
     def training_data(self) -> Source:

@@ -14,7 +14,7 @@ from diptych.recipes._image_text import report_on
 from diptych.recipes.clip_tiny import ClipRun
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget
-from diptych.training.stages import Report, Stage
+from diptych.training.stages import Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class PhotoRun(ClipRun):
     """CLIP from scratch, with the val split read once at the end."""
 
     def stages(self) -> Sequence[Stage]:
-        return (*super().stages(), Report("val", lambda context: report_on(context, self.data, "val")))
+        return (*super().stages(), report_on(self.data, "val"))
 
 
 def flickr8k_scratch() -> PhotoRun:

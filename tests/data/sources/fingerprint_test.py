@@ -1,9 +1,11 @@
 """Fingerprints: whatever changes the data changes them, and a copy is the same data."""
 
+import io
 import json
 import os
 import shutil
 import struct
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,9 +60,6 @@ def write_idx(folder: Path) -> None:
 
 
 def write_raw_tar(folder: Path, value: int = 0) -> None:
-    import io
-    import tarfile
-
     folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(folder / "a.tar", "w") as tar:
         file = io.BytesIO()
