@@ -6,20 +6,26 @@ B batch, D width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
 from diptych.capabilities.predictor import Predictor
+from diptych.core.errors import CheckpointError
 from diptych.core.losses import Losses, Part
 from diptych.core.processor import Field, Rows
+from diptych.core.records.run_folder import RunFolder
 from diptych.core.sample import Sample
 from diptych.core.seeding import Draw, hash_to_int
 from diptych.core.task import ParamGroup, Task
+from diptych.training.fit import fit
+from diptych.training.run import Budget, Run
+from diptych.training.stages import Evaluate, Stage, Train
 
 WIDTH = 3
 
@@ -91,14 +97,14 @@ class PointProcessor:
     """Copies a point's numbers into its row."""
 
     def layout(self) -> Mapping[str, Field]:
-        return {"x": Field((WIDTH,), "float32"), "y": Field((), "float32"), "count": Field((), "float32")}
+        return {"x": Field((WIDTH,), "float32"), "y": Field((1,), "float32"), "count": Field((1,), "float32")}
 
     def prepare(self, sample: Sample, draw: Draw | None, rows: Rows) -> None:
         for name in ("x", "y", "count"):
             rows[name][...] = sample.meta[name]
 
     def collate(self, keys: tuple[str, ...], arrays: Mapping[str, Tensor], items: Sequence[Any]) -> Points:
-        return Points(keys, arrays["x"].clone(), arrays["y"].clone(), arrays["count"].clone())
+        return Points(keys, arrays["x"].clone(), arrays["y"][:, 0].clone(), arrays["count"][:, 0].clone())
 
 
 class LinePredictor(Predictor):
@@ -171,3 +177,56 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], rtol: flo
     for name, tensor in expected.items():
         error = float((found[name] - tensor).abs().max())
         assert error <= rtol * (1 + float(tensor.abs().max())), f"{name} differs by {error}"
+
+
+@dataclass(frozen=True)
+class ToyRun(Run):
+    """One stage on points; a test overrides what it is about."""
+
+    threads: int = 1
+    loader_threads: int = 1
+    batch_size: int = 8
+    budget: Budget = field(default_factory=lambda: Budget(steps=6))
+    log_every: int = 1
+
+    def task(self) -> Task[Any]:
+        """What is trained."""
+        return LineTask()
+
+    def measure(self) -> Evaluate | None:
+        """How it is evaluated during training."""
+        return None
+
+    def stages(self) -> Sequence[Stage]:
+        measure = self.measure()
+        return (
+            Train(
+                "train",
+                source=lambda context: PointSource(),
+                task=lambda context: self.task(),
+                evaluate=None if measure is None else lambda context: measure,
+                best="score",
+            ),
+        )
+
+
+HALF_WAY = ToyRun(save_every=3)
+"""What the fixture `run` was killed in the middle of."""
+
+
+def refused(run: RunFolder, settings: ToyRun = HALF_WAY) -> str:
+    """The sentence with which resuming is refused; nothing was written or trained."""
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with pytest.raises(CheckpointError) as caught:
+        fit(settings, run.path, resume=True)
+    environment = run.environment
+    after = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    assert before.keys() == after.keys()
+    assert [path for path in before if before[path] != after[path] and path != environment] == []
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
+    return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +17,7 @@ from torch.optim import Optimizer
 from diptych.core.config import to_plain
 from diptych.core.errors import Interrupted, TrainingDiverged
 from diptych.core.seeding import seed_everything
+from diptych.core.storage import write_text
 from diptych.core.task import Batch, Task
 from diptych.data.loader import Loader
 from diptych.training import checkpoint
@@ -116,8 +118,9 @@ class Trainer:
         optimizer.zero_grad(set_to_none=True)
         seed = (self.settings.seed, self.stage.name, self.progress.step, phase)
         losses = backward(self.wrapped, batches, phase, autocast=self._autocast, seed=seed)
-        self._require_finite(losses)
+        self._require_finite(losses["loss"], "the loss", losses)
         norm = clip_gradients(optimizer, self.settings.clip_norm or None)
+        self._require_finite(norm, "the gradient", losses)
         set_learning_rate(optimizer, lr)
         optimizer.step()
         return {**before, **losses, "loss": losses["loss"] + before.get("loss", 0.0)}, norm
@@ -132,12 +135,12 @@ class Trainer:
             return torch.autocast(self.context.device.type, torch.bfloat16)
         return nullcontext()
 
-    def _require_finite(self, losses: dict[str, Tensor]) -> None:
-        if math.isfinite(float(losses["loss"])):
+    def _require_finite(self, number: Tensor, what: str, losses: dict[str, Tensor]) -> None:
+        if math.isfinite(float(number)):
             return
         parts = ", ".join(f"{name} {float(value)}" for name, value in losses.items())
         raise TrainingDiverged(
-            f"stage '{self.stage.name}', step {self.progress.step + 1}: the loss is not finite ({parts}). The weights "
+            f"stage '{self.stage.name}', step {self.progress.step + 1}: {what} is not finite ({parts}). The weights "
             f"before this step are intact; lower optimizer.lr, lengthen schedule.warmup or use precision fp32"
         )
 
@@ -187,7 +190,7 @@ class Trainer:
         value = evaluated.get(self.stage.best)
         if value is None or (self.progress.best is not None and value <= self.progress.best):
             return False
-        self.progress.best = value
+        self.progress.best, self.progress.best_step = value, self.progress.step
         return True
 
     def _averaged(self) -> AbstractContextManager[None]:
@@ -203,10 +206,13 @@ class Trainer:
             with self.meter.paused(), self._averaged():
                 folder = checkpoint.save(self.context.folder, self.progress, tensors, self.task.predictor())
             if best:
-                assert self.progress.best is not None
-                checkpoint.mark_best(self.context.folder, folder, self.stage.best, self.progress.best)
+                self._mark_best(folder)
             checkpoint.prune(self.context.folder, self.stage.name, self.settings.keep_last)
         return name
+
+    def _mark_best(self, folder: Path) -> None:
+        assert self.progress.best is not None
+        checkpoint.mark_best(self.context.folder, folder, self.stage.best, self.progress.best)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -224,6 +230,8 @@ class Trainer:
         self.progress, tensors = checkpoint.load(folder)
         checkpoint.restore(folder, self.task, self.optimizers, self.average, tensors)
         self.loader.load_state_dict(self.progress.loader)
+        if self.context.world.is_main and self.progress.best_step == self.progress.step:
+            self._mark_best(folder)  # a kill may have come between saving it and saying so
 
     def _wrapped(self) -> nn.Module:
         if self.settings.compile:
@@ -243,9 +251,7 @@ class Trainer:
     def _finish(self) -> None:
         self._save()
         if self.context.world.is_main:
-            done = self.context.folder.artifact(self.stage.name)
-            done.mkdir(parents=True, exist_ok=True)
-            (done / "done").touch()
+            write_text(self.context.folder.artifact(self.stage.name) / "done", "")
 
     def _costs(self) -> dict[str, Any]:
         stats = self.loader.stats

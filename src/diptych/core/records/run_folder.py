@@ -13,11 +13,15 @@ report.html
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from diptych.core.errors import CheckpointError
+
+_CHECKPOINT = re.compile(r"[^.].*-\d{8,}")
+"""<stage>-<step>. Other folders are not ours: half of a save that was killed, or a copy that somebody made."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +68,11 @@ class RunFolder:
         return self.path / "artifacts" / stage
 
     def saved(self) -> list[Path]:
-        """Complete checkpoints, oldest first. A checkpoint is complete when its folder has its final name."""
+        """Complete checkpoints, oldest first: a checkpoint is complete when its folder has its final name."""
         if not self.checkpoints.is_dir():
             return []
-        folders = [p for p in self.checkpoints.iterdir() if p.is_dir() and not p.name.startswith(".")]
-        return sorted(folders, key=lambda p: (p / "state.json").stat().st_mtime_ns)
+        folders = [p for p in self.checkpoints.iterdir() if p.is_dir() and _CHECKPOINT.fullmatch(p.name)]
+        return sorted(folders, key=_written)
 
     def best_model(self) -> Path:
         """The model folder of the checkpoint that `best.json` names, else of the newest one.
@@ -97,3 +101,9 @@ class RunFolder:
             except ValueError:
                 break
         return lines
+
+
+def _written(checkpoint: Path) -> int:
+    """When a checkpoint was written; a damaged one is in the list too, for its reader to refuse by name."""
+    state = checkpoint / "state.json"
+    return (state if state.is_file() else checkpoint).stat().st_mtime_ns

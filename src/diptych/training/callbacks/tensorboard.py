@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from diptych.core.storage import storage_errors
 from diptych.training.callbacks.base import Quiet, StepLine
 
 
@@ -19,16 +20,19 @@ class TensorBoard(Quiet):
 
     def start(self, stage: str, step: int, steps: int) -> None:
         # What an earlier session wrote of later steps is hidden, not shown twice.
-        self._writer = self._make(str(self._folder), purge_step=step + 1)
+        with storage_errors(self._folder):
+            self._writer = self._make(str(self._folder), purge_step=step + 1)
 
     def log(self, line: StepLine) -> None:
         assert self._writer is not None
-        for name, value in numbers(line).items():
-            self._writer.add_scalar(f"{line.stage}/{name}", value, line.step)
+        with storage_errors(self._folder):
+            for name, value in numbers(line).items():
+                self._writer.add_scalar(f"{line.stage}/{name}", value, line.step)
 
     def end(self) -> None:
         if self._writer is not None:
-            self._writer.close()
+            with storage_errors(self._folder):
+                self._writer.close()
 
 
 def numbers(line: StepLine) -> dict[str, float]:
