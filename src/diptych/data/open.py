@@ -120,8 +120,8 @@ def _open_files(where: str, split: str, fields: Sequence[str]) -> Source:
     path = Path(where)
     if not where:
         raise DataError(f"no data are named: give {_KINDS}")
-    if "://" in where or any(mark in where for mark in "*[{"):
-        return _tars(_expand(where), split, fields, where)
+    if is_pattern(where):
+        return _tars(expand(where), split, fields, where)
     if path.is_file():
         return _open_file(path, fields)
     if path.is_dir():
@@ -204,19 +204,24 @@ def _split_name(word: str) -> str:
     return _ALSO.get(word, word)
 
 
-def _expand(pattern: str) -> list[str]:
+def is_pattern(where: str) -> bool:
+    """Whether it names several files, or files that are not local; a folder may be called "photos [1]"."""
+    return "://" in where or (any(mark in where for mark in "*[{") and not Path(where).exists())
+
+
+def expand(pattern: str) -> list[str]:
     """The files of a pattern: *, [...] and {000..011}."""
     ranged = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
     if ranged:
         low, high = ranged.groups()
         numbers = [f"{i:0{len(low)}d}" for i in range(int(low), int(high) + 1)]
-        return [name for i in numbers for name in _expand(pattern[: ranged.start()] + i + pattern[ranged.end() :])]
+        return [name for i in numbers for name in expand(pattern[: ranged.start()] + i + pattern[ranged.end() :])]
     if "://" in pattern:
-        if "*" not in pattern:
+        if not any(mark in pattern for mark in "*["):
             return [pattern]
         with reading(pattern):
             files = fsspec.open_files(pattern)
-        found = [f"{pattern.partition('://')[0]}://{file.path.lstrip('/')}" for file in files]
+        found = [file.fs.unstrip_protocol(file.path) for file in files]
     else:
         found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  (absolute patterns)
     if not found:

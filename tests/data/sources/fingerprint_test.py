@@ -97,6 +97,7 @@ CHANGES: list[tuple[str, str, Callable[[Path], object]]] = [
     ("table", "a picture that is gone", lambda folder: (folder / "2.bmp").unlink()),
     ("classes", "a picture of the same size", lambda folder: picture(folder, "class1/a.bmp", 77)),
     ("classes", "a larger picture", lambda folder: picture(folder, "class1/a.bmp", 1, "PNG")),
+    ("classes", "a class of another name", lambda folder: (folder / "class1").rename(folder / "class11")),
     ("classes", "one more picture", lambda folder: picture(folder, "class1/b.bmp", 1)),
     ("parquet", "rows in another order", lambda folder: write_parquet(folder, (0, 2, 1))),
     ("parquet", "another name", lambda folder: (folder / "a.parquet").rename(folder / "b.parquet")),
