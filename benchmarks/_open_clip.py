@@ -15,8 +15,15 @@ from typing import Any
 from _measure import peer
 
 
-class _Nothing:
-    """Stands for any class or function of torchvision."""
+class _Constants(type):
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return cls
+
+
+class _Nothing(metaclass=_Constants):
+    """Stands for any class, function or constant of torchvision."""
 
     def __init__(self, *args: Any) -> None:
         raise NotImplementedError("torchvision is not here: only open_clip's models and losses can be used")
