@@ -111,6 +111,9 @@ class BigTask(LineTask):
         super().__init__()
         self.spare = nn.Parameter(torch.zeros(8_000))
 
+    def predictor(self) -> LinePredictor:
+        return LinePredictor(self)  # the spare numbers are of the model too
+
 
 @dataclass(frozen=True)
 class BigRun(ToyRun):
@@ -153,10 +156,10 @@ def test_a_run_on_a_disk_that_is_really_full_stops_in_a_sentence_and_goes_on_whe
 def test_events_on_a_full_disk_are_a_sentence_too(disk: Disk) -> None:
     board = TensorBoard(disk.place / "events")
     board.start("train", 0, 10)
-    with pytest.raises(StorageError, match="cannot write .*events: the disk is full"):
+    with pytest.raises(StorageError, match=r"cannot write .*events: the disk is full"):
         for step in range(1000):
             board.log(StepLine("train", step, 8, 1.0, 0.5, {"size": 0.5}, 0.1, 1.0, 8.0, 0.0))
-    with pytest.raises(StorageError, match="cannot write .*events: the disk is full"):
+    with pytest.raises(StorageError, match=r"cannot write .*events: the disk is full"):
         board.end()
 
 
