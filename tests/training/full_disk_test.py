@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from training_toys import HALF_WAY, LineTask, ToyRun, same
+from training_toys import HALF_WAY, LinePredictor, LineTask, ToyRun, same
 
 from diptych.core.errors import CheckpointError, StorageError
 from diptych.core.records.run_folder import RunFolder
