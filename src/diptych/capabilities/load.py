@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -69,16 +70,26 @@ def _load_public(path: Path) -> Predictor:
 def architecture_of(path: Path) -> str:
     """What a public folder holds: the transformers class name, or `open_clip/clip` or `open_clip/siglip`."""
     if (path / OPEN_CLIP_CONFIG).is_file():
-        config = json.loads((path / OPEN_CLIP_CONFIG).read_text(encoding="utf-8"))["model_cfg"]
+        config = _configuration(path / OPEN_CLIP_CONFIG).get("model_cfg", {})
         if "multimodal_cfg" in config:
             return "open_clip/coca"
         return "open_clip/siglip" if "init_logit_bias" in config else "open_clip/clip"
     if (path / "config.json").is_file():
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        config = _configuration(path / "config.json")
         return str((config.get("architectures") or ["unknown architecture"])[0])
     raise CheckpointError(
         f"{path} is no model: expected a run folder, a {DESCRIPTION}, a config.json or an {OPEN_CLIP_CONFIG}"
     )
+
+
+def _configuration(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is truncated or not JSON") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} is not a JSON object")
+    return found
 
 
 def _from_hub(reference: str) -> Path:

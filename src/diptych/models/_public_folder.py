@@ -6,8 +6,10 @@ transformers itself is not needed: the files are read as they are.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -57,7 +59,7 @@ def read_weights(folder: Path, stem: str = "model", legacy: str = "pytorch_model
     if (folder / f"{stem}.safetensors").is_file():
         files = [folder / f"{stem}.safetensors"]
     elif index.is_file():
-        files = [folder / name for name in sorted(set(read_json(index)["weight_map"].values()))]
+        files = _files_of(index)
     elif (folder / legacy).is_file():
         files = [folder / legacy]
     else:
@@ -68,6 +70,13 @@ def read_weights(folder: Path, stem: str = "model", legacy: str = "pytorch_model
     return {name: tensor for name, tensor in state.items() if not name.endswith("position_ids")}
 
 
+def _files_of(index: Path) -> list[Path]:
+    named = read_json(index).get("weight_map")
+    if not isinstance(named, dict) or not named:
+        raise CheckpointError(f"{index} names no files of weights")
+    return [index.parent / name for name in sorted(set(named.values()))]
+
+
 def _read_file(file: Path) -> Mapping[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
@@ -76,30 +85,55 @@ def _read_file(file: Path) -> Mapping[str, Tensor]:
         return loaded
     except FileNotFoundError as error:
         raise CheckpointError(f"no weights at {file}") from error
+    except UnpicklingError as error:
+        raise CheckpointError(
+            f"{file} is truncated or damaged, or holds more than weights, which is not run"
+        ) from error
     except (SafetensorError, EOFError, RuntimeError) as error:
-        raise CheckpointError(f"{file} is truncated or damaged: {error}") from error
+        reason = f"{error}".partition("\n")[0]
+        raise CheckpointError(f"{file} is truncated or damaged: {reason or 'it ends too early'}") from error
 
 
 def read_preprocessing(folder: Path, image_size: int) -> ImagePreprocessing:
-    """`preprocessor_config.json` as ours: size, geometry, kernel, mean and deviation.
+    """`preprocessor_config.json` as ours (or what version 5 writes of a whole processor): geometry, kernel, mean.
 
     Raises:
-        CheckpointError: the file is not there.
+        CheckpointError: neither file is there.
         ConfigError: it asks for what is not done here.
     """
-    plain = read_json(folder / "preprocessor_config.json")
+    path, plain = _preprocessing_file(folder)
     size = plain.get("size", image_size)
     crops = bool(plain.get("do_center_crop", isinstance(size, dict) and "shortest_edge" in size))
     resample = plain.get("resample", _BICUBIC)
     if resample not in (_BICUBIC, _BILINEAR):
-        raise ConfigError(f"{folder}: resampling {resample} is not done here, bicubic (3) and bilinear (2) are")
+        raise ConfigError(f"{path}: resampling {resample} is not done here, bicubic (3) and bilinear (2) are")
+    sides = {*_sides(size), *(_sides(plain.get("crop_size", image_size)) if crops else ())}
+    uncut = isinstance(size, dict) and "shortest_edge" in size and not crops
+    if sides != {image_size} or uncut or not plain.get("do_resize", True):
+        raise ConfigError(f"{path}: pictures are not made {image_size} x {image_size}, as the tower takes them")
+    factor = plain.get("rescale_factor", 1 / 255)
+    if not plain.get("do_rescale", True) or not math.isclose(factor, 1 / 255, rel_tol=1e-6):
+        raise ConfigError(f"{path}: pixels are not scaled by 1/255, which is all that is done here")
+    normalised = plain.get("do_normalize", True)
     return ImagePreprocessing(
         size=image_size,
         resize="shorter_crop" if crops else "squash",
-        mean=_triple(plain.get("image_mean", CLIP_MEAN)),
-        std=_triple(plain.get("image_std", CLIP_STD)),
+        mean=_triple(plain.get("image_mean", CLIP_MEAN)) if normalised else (0.0, 0.0, 0.0),
+        std=_triple(plain.get("image_std", CLIP_STD)) if normalised else (1.0, 1.0, 1.0),
         kernel="bicubic" if resample == _BICUBIC else "bilinear",
     )
+
+
+def _preprocessing_file(folder: Path) -> tuple[Path, dict[str, Any]]:
+    whole = folder / "processor_config.json"
+    if whole.is_file() and isinstance(inner := read_json(whole).get("image_processor"), dict):
+        return whole, inner
+    path = folder / "preprocessor_config.json"
+    return path, read_json(path)
+
+
+def _sides(size: int | Mapping[str, int]) -> list[int]:
+    return [size] if isinstance(size, int) else list(size.values())
 
 
 def write_preprocessing(config: ImagePreprocessing, processor: str) -> dict[str, Any]:

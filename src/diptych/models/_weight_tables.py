@@ -37,7 +37,7 @@ def read(entries: Iterable[Entry], public: Mapping[str, Tensor], where: Path) ->
     """Our state dict from a public one.
 
     Raises:
-        CheckpointError: a public tensor is missing or left over.
+        CheckpointError: a public tensor is missing, left over, or of a shape that cannot be.
     """
     left, state = dict(public), {}
     for entry in entries:
@@ -48,6 +48,8 @@ def read(entries: Iterable[Entry], public: Mapping[str, Tensor], where: Path) ->
             torch.cat([left.pop(name) for name in entry.theirs]) if len(entry.theirs) > 1 else left.pop(entry.theirs[0])
         )
         tensor = tensor.T if entry.transpose else tensor
+        if tensor.shape[: entry.ones].numel() != 1:
+            raise CheckpointError(f"{where}: the weight {entry.theirs[0]} is not of the shape its configuration says")
         state[entry.ours] = tensor.reshape(tensor.shape[entry.ones :]).contiguous()
     if left:
         raise CheckpointError(f"{where} has weights that no table knows: {', '.join(sorted(left)[:3])}")

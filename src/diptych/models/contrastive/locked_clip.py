@@ -59,6 +59,8 @@ class Config(ModelConfig):
         dropout, input_dropout: of a head's hidden layer and of the features it reads.
         image_readout, text_readout: which outputs of the towers are their features.
         train_image, train_text: whether a tower is trained too; a locked one may come from cached features.
+        mirror_average: whether a picture's vector, when predicting, is between its own and its mirror image's. For
+            data whose captions do not tell left from right.
     """
 
     image_features: int = 768
@@ -71,6 +73,7 @@ class Config(ModelConfig):
     text_readout: TextReadout = "mean"
     train_image: bool = False
     train_text: bool = False
+    mirror_average: bool = False
 
     @classmethod
     def tiny(cls) -> Config:
@@ -163,8 +166,14 @@ class LockedClipPredictor(Predictor):
         for begin in range(0, len(visuals), PREDICTION_BATCH):
             some = visuals[begin : begin + PREDICTION_BATCH]
             pixels = some if isinstance(some, Tensor) else self.processor.images.pixels(some)
-            rows.append(self.module.encode_image(pixels.to(self.device)).float().cpu())
+            rows.append(self._encode_pixels(pixels.to(self.device)).float().cpu())
         return torch.cat(rows) if rows else torch.zeros(0)
+
+    def _encode_pixels(self, pixels_BCHW: Tensor) -> Tensor:
+        vectors_BD = self.module.encode_image(pixels_BCHW)
+        if self.config.mirror_average:
+            vectors_BD = F.normalize(vectors_BD + self.module.encode_image(pixels_BCHW.flip(-1)), dim=-1)
+        return vectors_BD
 
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
