@@ -104,7 +104,7 @@ def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
 def test_what_a_killed_save_left_is_never_resumed_from_and_goes_with_the_next_save(run: RunFolder) -> None:
     killed = run.checkpoints / ".train-00000006.a1b2c3d4"
     shutil.copytree(run.checkpoints / "train-00000003", killed)
-    pruned = run.checkpoints / ".train-00000001.old"
+    pruned = run.checkpoints / ".train-00000001._removed"
     pruned.mkdir()
     foreign = [run.checkpoints / ".DS_Store", run.checkpoints / "train-copy", run.checkpoints / "notes.txt"]
     foreign[0].write_text("")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from diptych.core.errors import StorageError
+
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")
+"""The names that are given below: `tempfile` ends them in eight such characters."""
 
 
 @contextmanager
@@ -75,6 +79,32 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             sync(path.parent)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder under another name first, so that a kill in the middle leaves no half of it under its own.
+
+    Raises:
+        StorageError: it cannot be removed.
+    """
+    with storage_errors(path):
+        shutil.rmtree(path.rename(path.with_name(f".{path.name}._removed")))
+
+
+def sweep(folder: Path) -> None:
+    """Removes what killed processes left in a folder: temporary files and folders, half-removed ones.
+
+    Raises:
+        StorageError: they cannot be removed.
+    """
+    with storage_errors(folder):
+        for left in folder.glob(".*.*") if folder.is_dir() else ():
+            if not _TEMPORARY.fullmatch(left.name):
+                continue
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from diptych.capabilities.folder import write_model
 from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import CheckpointError, StorageError
 from diptych.core.records.run_folder import RunFolder
-from diptych.core.storage import atomic_folder, storage_errors, write_text
+from diptych.core.storage import atomic_folder, remove_folder, sweep, write_text
 from diptych.training.ema import WeightAverage
 
 PARTS = {"task", "optimizers", "average", "random"}
@@ -139,13 +138,10 @@ def prune(run: RunFolder, stage: str, keep: int) -> None:
         StorageError: a folder cannot be removed.
     """
     best = run.best_model().parent
-    with storage_errors(run.checkpoints):
-        for part in run.checkpoints.glob(".*-????????.*"):
-            shutil.rmtree(part)
-        for folder in _of_stage(run, stage)[:-keep]:
-            if folder != best:
-                # Renamed first, so that a kill in the middle leaves no half of it under its name.
-                shutil.rmtree(folder.rename(folder.with_name(f".{folder.name}.old")))
+    sweep(run.checkpoints)
+    for folder in _of_stage(run, stage)[:-keep]:
+        if folder != best:
+            remove_folder(folder)
 
 
 def restore(

@@ -15,7 +15,7 @@ from diptych.core.config import to_plain
 from diptych.core.errors import ConfigError
 from diptych.core.records.environment import environment
 from diptych.core.records.run_folder import RunFolder
-from diptych.core.storage import write_text
+from diptych.core.storage import sweep, write_text
 from diptych.distributed.world import World, start
 from diptych.training.run import Run
 from diptych.training.stages import Context
@@ -61,6 +61,9 @@ def _device(run: Run) -> torch.device:
 def _prepare(place: RunFolder, run: Run, resume: bool) -> None:
     """Writes what the run depends on; refuses to mix two runs in one folder."""
     plain = to_plain(run)
+    if resume:
+        sweep(place.path)
+        sweep(place.path / "artifacts")
     if RunFolder.is_one(place.path):
         if not resume:
             raise ConfigError(

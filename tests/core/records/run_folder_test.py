@@ -32,7 +32,7 @@ def test_only_what_a_save_names_is_a_checkpoint(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     assert run.saved() == []
     whole = checkpoint(run, "two-words-00000002", 1_000)
-    for name in (".train-00000003.a1b2c3d4", ".train-00000003.old", "train-copy", "train", "00000003"):
+    for name in (".train-00000003.a1b2c3d4", ".train-00000003._removed", "train-copy", "train", "00000003"):
         (run.checkpoints / name).mkdir()
     (run.checkpoints / "train-00000004").write_text("a file")
     assert run.saved() == [whole]
