@@ -66,8 +66,13 @@ def check_split(split: str) -> None:
 
 def in_split(scene: Scene, split: str) -> bool:
     """Whether the scene's combination is one of the split's."""
+    return split_has(split, combination(scene))
+
+
+def split_has(split: str, combined: str) -> bool:
+    """Whether what is shown together is one of the split's combinations."""
     low, high = SPLITS[split]
-    return low <= unit_interval("scene combination", combination(scene)) < high
+    return low <= unit_interval("scene combination", combined) < high
 
 
 def generator(config: SceneConfig, split: str, index: int, purpose: str) -> np.random.Generator:

@@ -6,10 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from diptych.data.scenes.world import Scene
+from diptych.data.scenes.world import Scene, combination
 
 DIRECTIONS = {"to the left": (0, -1), "to the right": (0, 1), "up": (-1, 0), "down": (1, 0)}
 FRAMES = 6
+
+
+def combination_of(scene: Scene, direction: str) -> str:
+    """What splits hold out of clips: as of pictures, but of a lone object, which crosses cells, its path."""
+    if len(scene.objects) > 1:
+        return combination(scene)
+    (one,) = scene.objects
+    path = f"column {one.column}" if DIRECTIONS[direction][1] == 0 else f"row {one.row}"
+    return f"{one.full_name} moves {direction} in {path}"
 
 
 def moving(scene: Scene, rng: np.random.Generator) -> tuple[str, list[Scene]]:

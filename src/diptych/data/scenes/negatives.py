@@ -31,11 +31,18 @@ def negatives(scene: Scene, rng: np.random.Generator) -> dict[str, Pair]:
         if not _said_of_any(scene, second.name, relation, first.name):
             found["swap_object"] = {"true": said, "false": relation_caption(second, relation, first)}
     found |= _replacements(scene, rng, plain)
-    words = plain.split()
-    shuffled = [words[int(i)] for i in rng.permutation(len(words))]
-    if shuffled != words:
-        found["order"] = {"true": plain, "false": " ".join(shuffled)}
+    found["order"] = {"true": plain, "false": _shuffled(plain, len(scene.objects), rng)}
     return found
+
+
+def _shuffled(plain: str, objects: int, rng: np.random.Generator) -> str:
+    """The words in an order that names fewer objects: a list of other objects, or the same, would be a sentence."""
+    words = plain.split()
+    while True:
+        order = [words[int(i)] for i in rng.permutation(len(words))]
+        triples = zip(order, order[1:], order[2:], strict=False)
+        if sum(a in ("a", "an") and b in COLOURS and c.rstrip(",") in SHAPES for a, b, c in triples) < objects:
+            return " ".join(order)
 
 
 def swap_colours(scene: Scene) -> Scene | None:

@@ -9,6 +9,8 @@ H height, W width.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ _NAMES = tuple(COLOURS)
 _PALETTE = np.array([COLOURS[name] for name in _NAMES], np.float32)
 _NEAR = 60.0  # largest distance in RGB to a palette colour
 _FIT = 0.72  # smallest overlap (intersection over union) of a region with its best mask
+_EDGES = (0.25, 0.5, 0.75)  # how much of a pixel must be covered to look coloured: it depends on what is behind it
 _SMALLEST = 3  # radius in pixels
 
 
@@ -69,11 +72,10 @@ def _shape_of(colour: str, mask_HW: NDArray[np.bool_], side: int) -> Recognised 
     if extent < 2 * _SMALLEST - 1:
         return None
     best, best_fit, radius_of_best = "", 0.0, 0
-    for radius in range(max(_SMALLEST, extent // 2 - 2), extent // 2 + 3):
-        for shape in SHAPES:
-            fit = _best_overlap(mask_HW, coverage(shape, radius)[:, :, 0] > 0.5, ys, xs)
-            if fit > best_fit:
-                best, best_fit, radius_of_best = shape, fit, radius
+    for radius, shape, edge in product(range(max(_SMALLEST, extent // 2 - 2), extent // 2 + 3), SHAPES, _EDGES):
+        fit = _best_overlap(mask_HW, _template(shape, radius, edge), ys, xs)
+        if fit > best_fit:
+            best, best_fit, radius_of_best = shape, fit, radius
     if best_fit < _FIT:
         return None
     size = "large" if radius_of_best > 0.1125 * side else "small"
@@ -81,11 +83,19 @@ def _shape_of(colour: str, mask_HW: NDArray[np.bool_], side: int) -> Recognised 
     return Recognised(colour, best, size, min(int(y * GRID / side), GRID - 1), min(int(x * GRID / side), GRID - 1))
 
 
+@lru_cache(maxsize=1024)
+def _template(shape: str, radius: int, edge: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of the pixels of a shape."""
+    rows, columns = np.nonzero(coverage(shape, radius)[:, :, 0] > edge)
+    return rows, columns
+
+
 def _best_overlap(
-    mask_HW: NDArray[np.bool_], template: NDArray[np.bool_], ys: NDArray[np.int64], xs: NDArray[np.int64]
-) -> float:
+    mask_HW: NDArray[np.bool_], template: tuple[NDArray[np.int64], NDArray[np.int64]], ys: NDArray[np.int64],
+    xs: NDArray[np.int64],
+) -> float:  # fmt: skip
     """Largest intersection over union of a region with a template laid on it, over shifts of one pixel."""
-    rows, columns = np.nonzero(template)
+    rows, columns = template
     height, width = mask_HW.shape
     best = 0.0
     top = (int(ys.min()) + int(ys.max()) - int(rows.min()) - int(rows.max())) // 2

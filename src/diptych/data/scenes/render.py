@@ -53,9 +53,17 @@ def paint(pixels_HWC: Pixels, one: SceneObject) -> None:
 
 
 def box_of(one: SceneObject) -> Box:
-    """The rectangle an object is drawn in."""
-    edge = one.radius
-    return Box(one.x - edge, one.y - edge, one.x + edge + 1, one.y + edge + 1, one.full_name)
+    """The smallest rectangle around the pixels of an object that nothing hides."""
+    x0, y0, x1, y1 = _extent(one.shape, one.radius)
+    return Box(one.x + x0, one.y + y0, one.x + x1, one.y + y1, one.full_name)
+
+
+@lru_cache(maxsize=256)
+def _extent(shape: str, radius: int) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 of what a shape covers, from its centre."""
+    covered_HW = coverage(shape, radius)[:, :, 0] > 0
+    ys, xs = np.flatnonzero(covered_HW.any(1)) - radius, np.flatnonzero(covered_HW.any(0)) - radius
+    return int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1
 
 
 @lru_cache(maxsize=256)

@@ -12,13 +12,15 @@ from diptych.core.seeding import hash_to_int
 from diptych.core.source import Source
 from diptych.core.visual import Clip, Image
 from diptych.data.scenes.captions import alt_text, captions, listed, with_article
-from diptych.data.scenes.draw import SceneConfig, check_split, draw_scene, generator, in_split, random_scene
-from diptych.data.scenes.motion import moving
+from diptych.data.scenes.draw import SceneConfig, check_split, draw_scene, generator, in_split, random_scene, split_has
+from diptych.data.scenes.motion import combination_of, moving
 from diptych.data.scenes.negatives import absent, negatives, swap_colours, swap_places
 from diptych.data.scenes.questions import questions
 from diptych.data.scenes.render import box_of, render
 from diptych.data.scenes.world import Scene, names, relations
 
+_EDITION = 2
+"""Goes up when the same seed gives other samples than before, so that nothing cached of them is used."""
 COUNTS = {"train": 20_000, "val": 1_000, "test": 1_000}
 
 
@@ -33,6 +35,8 @@ class Scenes:
 
     def __init__(self, split: str = "train", count: int = 0, config: SceneConfig | None = None) -> None:
         check_split(split)
+        if count < 0:
+            raise ConfigError(f"scenes: count {count} must be at least 1")
         self.config = config or SceneConfig()
         self.split = split
         self.count = count or COUNTS[split]
@@ -48,7 +52,7 @@ class Scenes:
         return [self._key(index) for index in range(self.count)]
 
     def fingerprint(self) -> str:
-        return f"{hash_to_int(self.kind, self.split, self.count, str(asdict(self.config))):016x}"
+        return f"{hash_to_int(_EDITION, self.kind, self.split, self.count, str(asdict(self.config))):016x}"
 
     def scene(self, index: int) -> Scene:
         """What is in the picture."""
@@ -61,11 +65,12 @@ class Scenes:
         if self.config.alt_text and rng.random() < self.config.alt_text:
             texts = (alt_text(scene, index, rng),)
         asked = questions(scene, rng)
+        turn = asked[hash_to_int("turn", self.config.seed, self.split, index) % len(asked)]
         return Sample(
             key,
             (self._image(scene, index, "noise"),),
             texts,
-            turns=(Turn("user", str(asked[0]["question"])), Turn("assistant", str(asked[0]["answer"]))),
+            turns=(Turn("user", str(turn["question"])), Turn("assistant", str(turn["answer"]))),
             boxes=tuple(box_of(one) for one in scene.objects),
             meta=_facts(scene) | {"questions": asked, "negatives": negatives(scene, rng), "absent": absent(scene, rng)},
         )
@@ -77,7 +82,8 @@ class Scenes:
 
     def _image(self, scene: Scene, index: int, purpose: str) -> Image:
         rng = generator(self.config, self.split, index, purpose)
-        return Image(pixels_HWC=render(scene, self.config.noise, rng), name=self._key(index))
+        name = self._key(index) if purpose == "noise" else f"{self._key(index)}, {purpose}"
+        return Image(pixels_HWC=render(scene, self.config.noise, rng), name=name)
 
 
 class ScenePairs(Scenes):
@@ -87,6 +93,11 @@ class ScenePairs(Scenes):
     """
 
     kind = "pair"
+
+    def __init__(self, split: str = "train", count: int = 0, config: SceneConfig | None = None) -> None:
+        super().__init__(split, count, config)
+        if self.config.objects < 2:
+            raise ConfigError("scenes: pairs need two objects to exchange something: give objects=2 or more")
 
     def __getitem__(self, index: int) -> Sample:
         kind, first, second = self.pair(index)
@@ -133,13 +144,22 @@ class SceneClips(Scenes):
     kind = "clip"
 
     def __getitem__(self, index: int) -> Sample:
-        rng = generator(self.config, self.split, index, "motion")
-        direction, frames = moving(self.scene(index), rng)
+        direction, frames = self.clip(index)
         images = tuple(self._image(frame, index, f"frame {i}") for i, frame in enumerate(frames))
         mover = frames[0].objects[0]
         text = f"{with_article(mover.name)} moves {direction}"
         clip = Clip(images, tuple(i / 4 for i in range(len(images))))
         return Sample(self._key(index), (clip,), (text,), meta={"direction": direction, "object": mover.name})
+
+    def clip(self, index: int) -> tuple[str, list[Scene]]:
+        """The direction and the frames; the object that moves is their first, and no other has its name."""
+        rng = generator(self.config, self.split, index, "motion")
+        while True:
+            scene = random_scene(self.config, rng)
+            direction, frames = moving(scene, rng)
+            alone = sum(one.name == scene.objects[0].name for one in scene.objects) == 1
+            if alone and split_has(self.split, combination_of(scene, direction)):
+                return direction, frames
 
 
 KINDS = {"images": Scenes, "pairs": ScenePairs, "documents": SceneDocuments, "clips": SceneClips}
