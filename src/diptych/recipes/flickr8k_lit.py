@@ -105,7 +105,7 @@ def flickr8k_lit() -> LockedClipRun:
         batch_size=512,
         precision="bf16",
         budget=Budget(samples=275_000),
-        model=locked_clip.Config(input_dropout=0.5),
+        model=locked_clip.Config(input_dropout=0.5, mirror_average=True),
         optimizer=AdamWConfig(lr=1e-3, weight_decay=0.1),
         schedule=WarmupCosine(warmup=50),
         evaluate_every=134,
