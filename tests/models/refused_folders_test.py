@@ -187,3 +187,9 @@ def test_a_hub_id_without_a_connection_is_one_sentence(monkeypatch: pytest.Monke
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     found = sentence("no-such-organisation/no-such-model", DiptychError)
     assert "no folder named no-such-organisation/no-such-model" in found
+
+
+def test_a_tokenizer_that_ends_texts_elsewhere_than_the_model_reads_them_is_refused(tmp_path: Path) -> None:
+    tiny_clip(tmp_path)
+    edit(tmp_path / "config.json", lambda plain: plain["text_config"].update(eos_token_id=5))
+    assert "reads texts at token 5, its tokenizer ends them with 16" in sentence(tmp_path, ConfigError)

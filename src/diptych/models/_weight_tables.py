@@ -63,7 +63,8 @@ def write(entries: Iterable[Entry], state: Mapping[str, Tensor]) -> dict[str, Te
         tensor = left.pop(entry.ours)
         tensor = tensor.reshape((1,) * entry.ones + tuple(tensor.shape))
         tensor = tensor.T if entry.transpose else tensor
-        for name, piece in zip(entry.theirs, tensor.chunk(len(entry.theirs)), strict=True):
+        pieces = tensor.chunk(len(entry.theirs)) if len(entry.theirs) > 1 else [tensor]  # a scalar has no axis to cut
+        for name, piece in zip(entry.theirs, pieces, strict=True):
             public[name] = piece.clone().contiguous()
     assert not left, f"no entry for {sorted(left)}"
     return public

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor
 from diptych.data.text import Tokenizer
@@ -21,7 +21,8 @@ class SiglipRun(ImageTextRun):
 
     def task(self, settings: ImageTextConfig, tokenizer: Tokenizer) -> siglip.SiglipTask:
         sizes = self.model.with_vocabulary(tokenizer.vocab_size)
-        return siglip.SiglipTask(sizes, ImageTextProcessor(settings, tokenizer))
+        text = replace(settings.text, pad_to_max=sizes.text.padding == "constant")
+        return siglip.SiglipTask(sizes, ImageTextProcessor(replace(settings, text=text), tokenizer))
 
 
 def siglip_tiny() -> SiglipRun:

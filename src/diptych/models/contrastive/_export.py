@@ -25,12 +25,15 @@ def write_clip(predictor: TwoTowerPredictor, folder: Path, vision: VisionConfig,
     """
     if vision.pooling != "cls" or not vision.pre_norm or vision.patch_bias or not text.causal:
         raise ConfigError("transformers' CLIPModel has a class token, a norm before its blocks, and causal text only")
+    tokens = predictor.processor.tokenizer
+    if tokens.end_id == 2 != tokens.vocab_size - 1:
+        raise ConfigError('transformers\' CLIPModel takes an end token of id 2 for "the highest id", which this is not')
     ids = _token_ids(predictor.processor)
     config = {
         "architectures": ["CLIPModel"],
         "model_type": "clip",
         "projection_dim": width,
-        "logit_scale_init_value": float(predictor.module.get_parameter("log_scale")),
+        "logit_scale_init_value": float(predictor.module.get_parameter("log_scale").detach()),
         "text_config": _text(text, "clip_text_model") | {"projection_dim": width} | ids,
         "vision_config": _vision(vision, "clip_vision_model") | {"projection_dim": width},
     }
@@ -44,8 +47,16 @@ def write_siglip(predictor: TwoTowerPredictor, folder: Path, vision: VisionConfi
     Raises:
         ConfigError: a switch that SiglipModel does not have.
     """
-    if text.causal or vision.pooling != "map" or vision.pre_norm:
-        raise ConfigError("transformers' SiglipModel has attention pooling and bidirectional text only")
+    if text.causal or vision.pooling != "map" or vision.pre_norm or not vision.patch_bias:
+        raise ConfigError(
+            "transformers' SiglipModel has attention pooling, patches with a bias, no norm before its blocks, "
+            "and bidirectional text only"
+        )
+    if text.padding != "constant":
+        raise ConfigError(
+            "transformers' SiglipModel reads padding as text, and this model was trained to ignore it: "
+            "train it with --model.text.padding constant"
+        )
     config = {
         "architectures": ["SiglipModel"],
         "model_type": "siglip",
@@ -128,14 +139,14 @@ pipeline_tag: zero-shot-image-classification
 ---
 # {predictor.name}
 
-A `{architecture}` of {count:,} parameters, trained with diptych and exported to this format.
+A `{architecture}` of {count:,} parameters, written by diptych.
 
 ```python
 from transformers import AutoTokenizer, {architecture}
 model = {architecture}.from_pretrained("this/folder")
 tokenizer = AutoTokenizer.from_pretrained("this/folder")
 batch = tokenizer(["a text"], {padding}, return_tensors="pt")
-text_features = model.get_text_features(batch.input_ids{attention})
+text_features = model.get_text_features(batch.input_ids{attention}).pooler_output
 ```
 
 Pictures: {predictor.processor.config.image.size} pixels, geometry and normalisation as in `preprocessor_config.json`.

@@ -67,7 +67,18 @@ def _transformers_clip(folder: Path) -> PublicTowers:
     text = _text(plain_text, context=77, eps=1e-5, act="quick_gelu", causal=True)
     width = int(config.get("projection_dim", 512))
     entries = tables.transformers_clip(vision.depth, text.depth)
-    return _assembled(folder, vision, text, width, entries, read_weights(folder))
+    public = _assembled(folder, vision, text, width, entries, read_weights(folder))
+    _check_end(public.processor.tokenizer, plain_text.get("eos_token_id", 49407), folder)
+    return public
+
+
+def _check_end(tokenizer: Tokenizer, named: int, folder: Path) -> None:
+    """CLIPModel reads a text at the first token of the configured id; id 2 is the old way to say "the highest"."""
+    read_at = tokenizer.vocab_size - 1 if named == 2 else named
+    if tokenizer.end_id != read_at:
+        raise ConfigError(
+            f"{folder}: its model reads texts at token {read_at}, its tokenizer ends them with {tokenizer.end_id}"
+        )
 
 
 def _transformers_siglip(folder: Path) -> PublicTowers:
@@ -92,7 +103,9 @@ def _assembled(
 
 
 def _processor(folder: Path, image: ImagePreprocessing, text: TextConfig) -> ImageTextProcessor:
-    words = TextPreprocessing(text.context, pad_to_max=text.padding == "constant")
+    path = folder / "tokenizer_config.json"
+    limit = read_json(path).get("model_max_length", text.context) if path.is_file() else text.context
+    words = TextPreprocessing(int(min(limit, text.context)), pad_to_max=text.padding == "constant")
     return ImageTextProcessor(ImageTextConfig(image, words), Tokenizer.from_folder(folder))
 
 
