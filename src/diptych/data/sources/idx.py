@@ -34,12 +34,15 @@ class IdxSource:
         self.problems: dict[str, list[str]] = {}
         self._fingerprint = ""
         parts = [_read_split(path) for path in pictures]
+        sizes = list(dict.fromkeys(pixels.shape[1:] for pixels, _, _ in parts))
+        if len(sizes) > 1:
+            shown = " and of ".join(f"{height}x{width}" for height, width in sizes)
+            raise DataError(f"{self.name} holds pictures of {shown}: open one split at a time")
         self._pixels_NHW = np.concatenate([pixels for pixels, _, _ in parts])
         self._labels_N = np.concatenate([labels for _, labels, _ in parts])
         self._keys = [key for _, _, keys in parts for key in keys]
         names = pictures[0].with_name("classes.json")
-        classes = json.loads(names.read_text(encoding="utf-8")) if names.is_file() else None
-        self._classes = classes or [str(i) for i in range(int(self._labels_N.max(initial=0)) + 1)]
+        self._classes = _class_names(names) or [str(i) for i in range(int(self._labels_N.max(initial=0)) + 1)]
         if int(self._labels_N.max(initial=0)) >= len(self._classes):
             raise DataError(f"{names} names {len(self._classes)} classes, but label {int(self._labels_N.max())} occurs")
 
@@ -52,20 +55,35 @@ class IdxSource:
     def fingerprint(self) -> str:
         """Of keys, class names, labels and every pixel, all of which are in memory."""
         if not self._fingerprint:
-            names = [*self._keys, *map(str, self._classes), str(self._pixels_NHW.shape)]
+            names = [*self._keys, *self._classes, str(self._pixels_NHW.shape)]
             self._fingerprint = digest_of([*names, self._labels_N.tobytes(), self._pixels_NHW.tobytes()])
         return self._fingerprint
 
     def __getitem__(self, index: int) -> Sample:
         pixels_HWC = np.repeat(self._pixels_NHW[index][:, :, None], 3, axis=2)
-        name = str(self._classes[int(self._labels_N[index])])
+        name = self._classes[int(self._labels_N[index])]
         return Sample(self._keys[index], (Image(pixels_HWC=pixels_HWC, name=self._keys[index]),), meta={"class": name})
+
+
+def _class_names(path: Path) -> list[str]:
+    """The names of the classes; none where there is no such file."""
+    if not path.is_file():
+        return []
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is no list of class names: {error}") from error
+    if not isinstance(names, list):
+        raise DataError(f"{path} is no list of class names but a {type(names).__name__}")
+    return [str(name) for name in names]
 
 
 def _read_split(pictures: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[str]]:
     """Pictures [N, H, W], labels [N] and keys."""
     prefix, _, rest = pictures.name.partition(PICTURES_END)
     pixels_NHW, labels_N = read_idx(pictures), read_idx(pictures.with_name(prefix + LABELS_END + rest))
+    if pixels_NHW.ndim != 3 or labels_N.ndim != 1:
+        raise DataError(f"{pictures} and its labels have {pixels_NHW.ndim} and {labels_N.ndim} axes, not 3 and 1")
     if len(pixels_NHW) != len(labels_N):
         raise DataError(f"{pictures} has {len(pixels_NHW)} pictures but {len(labels_N)} labels")
     return pixels_NHW, labels_N, [f"{prefix}-{index:05d}" for index in range(len(labels_N))]
@@ -87,6 +105,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     if len(data) < 4 or data[:3] != b"\0\0\x08":
         raise DataError(f"{path} is not an IDX file of unsigned bytes")
     axes = data[3]
+    if len(data) < 4 + 4 * axes:
+        raise DataError(f"{path} breaks off in its header")
     shape = struct.unpack(f">{axes}I", data[4 : 4 + 4 * axes])
     values = np.frombuffer(data, np.uint8, offset=4 + 4 * axes)
     if values.size != int(np.prod(shape)):

@@ -44,6 +44,7 @@ class ParquetSource:
                 f"found {', '.join(names)}"
             )
         key = next((name for name in _KEY_COLUMNS if name in names), None)
+        self._check_columns(readers, (self._picture, *([key] if key else [])))
         self._groups = [(f, g) for f, reader in enumerate(readers) for g in range(reader.num_row_groups)]
         rows = [readers[f].metadata.row_group(g).num_rows for f, g in self._groups]
         self._starts = np.cumsum([0, *rows])
@@ -52,6 +53,12 @@ class ParquetSource:
         ]  # fmt: skip
         self._cache: OrderedDict[int, pa.Table] = OrderedDict()
         self._lock = threading.Lock()
+
+    def _check_columns(self, readers: Sequence[pq.ParquetFile], needed: Sequence[str]) -> None:
+        for file, reader in zip(self._files, readers, strict=True):
+            for name in needed:
+                if name not in reader.schema_arrow.names:
+                    raise DataError(f"{file} has no column '{name}', which {self._files[0].name} has")
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -70,12 +77,15 @@ class ParquetSource:
         """The row; its picture stays encoded.
 
         Raises:
-            BadSample: "no image" or "missing image".
+            BadSample: "no image", "missing image", or "unreadable row" where the file is damaged.
         """
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         local = index - int(self._starts[number])
-        record: Mapping[str, Any] = self._group(number).slice(local, 1).to_pylist()[0]
         key = self._keys[index]
+        try:
+            record: Mapping[str, Any] = self._group(number).slice(local, 1).to_pylist()[0]
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise BadSample(key, "unreadable row", str(error)) from error
         folder = self._files[self._groups[number][0]].parent
         image = picture_of(record[self._picture], key, folder)
         return Sample(key, (image,), captions_of(record, self._fields),

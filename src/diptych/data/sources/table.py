@@ -97,7 +97,7 @@ def read_picture(path: Path, key: str) -> Image:
 
 def _records(table: Path) -> Iterator[dict[str, Any]]:
     try:
-        with table.open(encoding="utf-8", newline="") as file:
+        with table.open(encoding="utf-8-sig", newline="") as file:
             if table.suffix == ".jsonl":
                 yield from _json_lines(file, table)
             else:
