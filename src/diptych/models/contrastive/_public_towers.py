@@ -1,0 +1,54 @@
+"""What a public two-tower folder holds, in our terms, whoever wrote it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from diptych.core.errors import CheckpointError
+from diptych.data.image_text import ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.images import ImagePreprocessing
+from diptych.data.text import Tokenizer
+from diptych.layers.text_transformer import TextConfig
+from diptych.layers.vision_transformer import VisionConfig
+from diptych.models._public_folder import read_json
+from diptych.models.contrastive._two_towers import TwoTowers
+
+
+@dataclass(frozen=True)
+class PublicTowers:
+    """What a folder holds, in our terms.
+
+    Attributes:
+        width: of the joint space.
+        state: our state dict.
+    """
+
+    vision: VisionConfig
+    text: TextConfig
+    width: int
+    state: dict[str, Tensor]
+    processor: ImageTextProcessor
+
+    def fill(self, module: TwoTowers, where: Path) -> None:
+        """Loads the weights strictly.
+
+        Raises:
+            CheckpointError: a weight has another shape than the folder's configuration says.
+        """
+        expected = module.state_dict()
+        wrong = [name for name in expected if expected[name].shape != self.state[name].shape]
+        if wrong:
+            raise CheckpointError(f"{where}: the weight {wrong[0]} is not of the shape its configuration says")
+        module.load_state_dict(self.state)
+        module.eval()
+
+
+def processor_of(folder: Path, image: ImagePreprocessing, text: TextConfig) -> ImageTextProcessor:
+    """The preprocessing and the tokenizer of a folder, for a text tower."""
+    path = folder / "tokenizer_config.json"
+    limit = read_json(path).get("model_max_length", text.context) if path.is_file() else text.context
+    words = TextPreprocessing(int(min(limit, text.context)), pad_to_max=text.padding == "constant")
+    return ImageTextProcessor(ImageTextConfig(image, words), Tokenizer.from_folder(folder))
