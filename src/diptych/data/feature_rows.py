@@ -97,10 +97,15 @@ def read_block(folder: Path, number: int) -> Block:
     data, marker = block_paths(folder, number)
     try:
         plain = json.loads(marker.read_text(encoding="utf-8"))
+        keys, counts = list(plain["keys"]), [int(count) for count in plain["counts"]]
+        bad = [Bad(one["key"], one["reason"], one["detail"], 0) for one in plain["bad"]]
         rows_RD = np.load(data, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"the feature cache {folder} is damaged ({error}): delete it to compute it again") from error
-    if len(rows_RD) != sum(plain["counts"]):
-        raise DataError(f"the feature cache {folder} is damaged: {data.name} has other rows than its marker says")
-    bad = [Bad(one["key"], one["reason"], one["detail"], 0) for one in plain["bad"]]
-    return Block(plain["keys"], plain["counts"], rows_RD, bad)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder, f"{type(error).__name__}: {error}") from error
+    if len(keys) != len(counts) or len(rows_RD) != sum(counts):
+        raise _damaged(folder, f"{data.name} has other rows than its marker says")
+    return Block(keys, counts, rows_RD, bad)
+
+
+def _damaged(folder: Path, what: str) -> DataError:
+    return DataError(f"the feature cache {folder} is damaged ({what}): delete it to compute it again")

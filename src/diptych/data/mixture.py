@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -25,8 +26,8 @@ class Mixture:
             raise ConfigError(
                 f"a mixture needs one weight a source: got {len(sources)} sources, {len(weights)} weights"
             )
-        if min(weights) <= 0:
-            raise ConfigError(f"the weights of a mixture must be positive, got {list(weights)}")
+        if not all(0 < weight < math.inf for weight in weights):
+            raise ConfigError(f"the weights of a mixture must be positive numbers, got {list(weights)}")
         if empty := [source.name for source in sources if len(source) == 0]:
             raise DataError(f"{empty[0]} has no samples to mix")
         self._sources, self._seed = list(sources), seed

@@ -111,5 +111,6 @@ def test_words() -> None:
     three = scene_of(*[("red", "cross", "large", 0, column) for column in range(3)])
     assert counted(three) == "three objects: three crosses"
     assert related(three, rng()) == "a red cross, a red cross and a red cross"
-    moved = replace(TWO, objects=TWO.objects[::-1])
-    assert detailed(moved) == detailed(TWO)  # in reading order
+    corners = scene_of(("red", "ring", "large", 2, 0), ("pink", "star", "small", 0, 2))
+    in_order = "a small pink star in the top right and a large red ring in the bottom left"
+    assert detailed(corners) == detailed(replace(corners, objects=corners.objects[::-1])) == in_order

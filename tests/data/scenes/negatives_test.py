@@ -8,7 +8,7 @@ from claims import NoSentence, holds, objects_in
 
 from diptych.data.scenes.draw import SceneConfig, draw_scene
 from diptych.data.scenes.negatives import absent, negatives, swap_colours, swap_places
-from diptych.data.scenes.world import Scene
+from diptych.data.scenes.world import Scene, SceneObject
 
 CONFIG = SceneConfig(objects=5)
 COUNT = 1500
@@ -75,6 +75,13 @@ def test_swapping_colours_shows_something_that_was_not_there() -> None:
         assert [(a.row, a.column) for a, _ in changed] == [(b.row, b.column) for _, b in changed]
 
 
+def test_a_swap_that_shows_only_what_is_there_is_none() -> None:
+    named = [("red", "circle"), ("blue", "square"), ("blue", "circle"), ("red", "square")]
+    objects = [SceneObject(colour, shape, "large", 0, 0, 9, 9, 5) for colour, shape in named]
+    assert swap_colours(Scene(tuple(objects), "white", "", 64)) is None
+    assert swap_colours(Scene(tuple(objects[:2]), "white", "", 64)) is not None
+
+
 def test_swapping_places_moves_names_and_keeps_them() -> None:
     for scene in scenes():
         swapped = swap_places(scene)
@@ -83,7 +90,8 @@ def test_swapping_places_moves_names_and_keeps_them() -> None:
             continue
         (a, b), (c, d) = scene.objects[:2], swapped.objects[:2]
         assert (a.row, a.column, a.y, a.x) == (d.row, d.column, d.y, d.x)
-        assert (b.row, b.column) == (c.row, c.column) and (a.name, b.name) == (c.name, d.name)
+        assert (b.row, b.column, b.y, b.x) == (c.row, c.column, c.y, c.x)
+        assert (a.name, b.name) == (c.name, d.name)
         assert swapped.objects[2:] == scene.objects[2:]
 
 

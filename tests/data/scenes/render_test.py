@@ -98,6 +98,7 @@ def test_words_are_written_along_the_bottom_and_differ() -> None:
             difference = render(Scene((), kind, word, 64)).astype(int) - background(kind, 64)
             ys, xs = np.nonzero(difference.any(2))
             assert ys.min() > 64 * 2 / 3 - 1 and abs((xs.min() + xs.max()) / 2 - 31.5) < 2
+            assert abs(difference).max() >= 100  # legible
             assert (difference >= 0).all() if kind == "black" else (difference <= 0).all()
 
 
@@ -112,10 +113,10 @@ def test_noise_has_its_standard_deviation_and_no_mean() -> None:
     scene = Scene((), "grey", "", 64)
     pictures = np.stack([render(scene, 0.05, np.random.default_rng(seed)) for seed in range(40)]).astype(float) - 130
     assert abs(pictures.mean()) < 0.2
-    assert pictures.std() == pytest.approx(0.05 * 255, rel=0.03)
+    assert pictures.std() == pytest.approx(0.05 * 255, rel=0.01)
     assert len({picture.tobytes() for picture in pictures}) == 40
     np.testing.assert_array_equal(
         render(scene, 0.05, np.random.default_rng(1)), render(scene, 0.05, np.random.default_rng(1))
     )
     large = render(Scene((), "grey", "", 512), 0.05, np.random.default_rng(0)).astype(float) - 130
-    assert large.std() == pytest.approx(0.05 * 255, rel=0.03)
+    assert large.std() == pytest.approx(0.05 * 255, rel=0.01)
