@@ -9,6 +9,7 @@ import torch.multiprocessing as mp
 from contract import Case, eight_samples, gradients, whole_batch
 from models_test import CASES
 
+from diptych.distributed.world import leave
 from diptych.training.backward import backward
 
 
@@ -27,7 +28,8 @@ def worker(rank: int, module: str, name: str, folder: str) -> None:
         backward(wrapped, [batch], phase)
     if rank == 0:
         torch.save({n: p.grad for n, p in task.named_parameters() if p.grad is not None}, f"{folder}/gradients.pt")
-    dist.destroy_process_group()
+    del wrapped
+    leave()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.module.__name__.rpartition('.')[2]}-{case.name}")

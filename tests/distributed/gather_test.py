@@ -8,7 +8,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from diptych.distributed.gather import gather_rows, row_counts, sum_over_ranks
-from diptych.distributed.world import World, current
+from diptych.distributed.world import World, current, leave
 
 ROWS = {2: (3, 2), 3: (1, 4, 2)}
 
@@ -28,7 +28,7 @@ def worker(rank: int, sizes: tuple[int, ...], folder: str) -> None:
     loss = loss_of(gathered)
     loss.backward()
     torch.save({"loss": loss.detach(), "grad": rows.grad}, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    leave()
 
 
 @pytest.mark.parametrize("processes", [2, 3])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -29,10 +32,29 @@ def current() -> World:
     return World()
 
 
-def start(device: torch.device) -> World:
-    """Joins the process group that `torchrun` announces in the environment; does nothing without one."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+@contextmanager
+def joined(device: torch.device) -> Iterator[World]:
+    """The process group that `torchrun` announces in the environment, or one that is there already.
+
+    One that was joined here is left at the end.
+    """
+    joins = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized()
+    if joins:
         if device.type == "cuda":
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return current()
+    try:
+        yield current()
+    finally:
+        if joins:
+            leave()
+
+
+def leave() -> None:
+    """Leaves the process group, after everything that refers to it was freed.
+
+    A DDP wrapper that is freed later takes the group with it while it holds the interpreter lock, and waits for the
+    group's threads, one of which may be waiting for that lock: the process would hang.
+    """
+    gc.collect()
+    dist.destroy_process_group()
