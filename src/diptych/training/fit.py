@@ -16,7 +16,7 @@ from diptych.core.errors import ConfigError
 from diptych.core.records.environment import environment
 from diptych.core.records.run_folder import RunFolder
 from diptych.core.storage import sweep, write_text
-from diptych.distributed.world import World, start
+from diptych.distributed.world import World, joined
 from diptych.training.run import Run
 from diptych.training.stages import Context
 
@@ -38,16 +38,25 @@ def fit(run: Run, folder: Path | str, *, resume: bool = False) -> RunFolder:
     if run.threads:
         torch.set_num_threads(run.threads)
     place = RunFolder(Path(folder))
-    world = start(torch.device(run.device))
+    with joined(torch.device(run.device)) as world:
+        _run_stages(run, place, world, resume)
+    return place
+
+
+def _run_stages(run: Run, place: RunFolder, world: World, resume: bool) -> None:
     if world.is_main:
         _prepare(place, run, resume)
     if world.size > 1:
         torch.distributed.barrier()
     context = Context(run, place, _device(run), world)
-    for stage in run.stages():
-        if not stage.done(context):
-            _record(place, stage.name, stage.run(context), world)
-    return place
+    waiting = [stage for stage in run.stages() if not stage.done(context)]
+    if world.size > 1:
+        torch.distributed.barrier()  # all have looked before the first one makes something
+    for stage in waiting:
+        costs = stage.run(context)
+        if world.is_main:
+            _record(place, stage.name, costs)
+            stage.finish(context)
 
 
 def _device(run: Run) -> torch.device:
@@ -92,10 +101,8 @@ def _require_same(before: dict[str, Any], now: dict[str, Any], place: RunFolder)
         )
 
 
-def _record(place: RunFolder, stage: str, costs: dict[str, Any], world: World) -> None:
+def _record(place: RunFolder, stage: str, costs: dict[str, Any]) -> None:
     """Adds a finished stage to `costs.json`, and what its data lost on the way to `data.json`."""
-    if not world.is_main:
-        return
     data = costs.pop("data", None)
     if data is not None:
         path = place.path / "data.json"

@@ -17,7 +17,7 @@ import torch
 from diptych.capabilities.predictor import Predictor
 from diptych.core.records.run_folder import RunFolder
 from diptych.core.source import Source
-from diptych.core.storage import atomic_folder
+from diptych.core.storage import atomic_folder, storage_errors
 from diptych.core.task import Task
 from diptych.data.text import Tokenizer
 from diptych.distributed.world import World
@@ -61,6 +61,27 @@ class Stage(ABC):
     def run(self, context: Context) -> dict[str, Any]:
         """Does it; returns its costs and counts as plain values."""
 
+    @abstractmethod
+    def finish(self, context: Context) -> None:
+        """Notes that it is done, once its costs are written."""
+
+
+@dataclass(frozen=True)
+class _Marked(Stage):
+    """A stage that is done when a file says so."""
+
+    def done(self, context: Context) -> bool:
+        return self._mark(context).is_file()
+
+    def finish(self, context: Context) -> None:
+        mark = self._mark(context)
+        with storage_errors(mark):
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+
+    def _mark(self, context: Context) -> Path:
+        return context.folder.artifact(self.name) / "done"
+
 
 @dataclass(frozen=True)
 class Artifact(Stage):
@@ -83,26 +104,24 @@ class Artifact(Stage):
             torch.distributed.barrier()
         return {}
 
+    def finish(self, context: Context) -> None:
+        """Its folder says so."""
+
 
 @dataclass(frozen=True)
-class Report(Stage):
+class Report(_Marked):
     """Something done once at the end with what was trained; marked as done afterwards."""
 
     act: Callable[[Context], None]
 
-    def done(self, context: Context) -> bool:
-        return (context.folder.artifact(self.name) / "done").is_file()
-
     def run(self, context: Context) -> dict[str, Any]:
         if context.world.is_main:
             self.act(context)
-            with atomic_folder(context.folder.artifact(self.name)) as part:
-                (part / "done").write_text("", encoding="utf-8")
         return {}
 
 
 @dataclass(frozen=True)
-class Train(Stage):
+class Train(_Marked):
     """Training of one task on one source.
 
     Attributes:
@@ -118,9 +137,6 @@ class Train(Stage):
     evaluate: Callable[[Context], Evaluate] | None = None
     best: str = ""
     settings: Run | None = None
-
-    def done(self, context: Context) -> bool:
-        return (context.folder.artifact(self.name) / "done").is_file()
 
     def run(self, context: Context) -> dict[str, Any]:
         from diptych.training.trainer import Trainer  # the trainer knows stages; a stage only calls it

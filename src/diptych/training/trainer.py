@@ -17,7 +17,6 @@ from torch.optim import Optimizer
 from diptych.core.config import to_plain
 from diptych.core.errors import Interrupted, TrainingDiverged
 from diptych.core.seeding import seed_everything
-from diptych.core.storage import write_text
 from diptych.core.task import Batch, Task
 from diptych.data.loader import Loader
 from diptych.training import checkpoint
@@ -85,7 +84,7 @@ class Trainer:
                     if interruption.signal is not None:
                         saved = self._save()
                         raise Interrupted(interruption.signal.name, int(interruption.signal), saved)
-            self._finish()
+            self._save()
         finally:
             for callback in self.callbacks:
                 callback.end()
@@ -247,11 +246,6 @@ class Trainer:
         if self.settings.wandb:
             callbacks.append(Wandb(self.settings.wandb, run.path.name, to_plain(self.settings)))
         return callbacks
-
-    def _finish(self) -> None:
-        self._save()
-        if self.context.world.is_main:
-            write_text(self.context.folder.artifact(self.stage.name) / "done", "")
 
     def _costs(self) -> dict[str, Any]:
         stats = self.loader.stats
