@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch import Tensor
 from diptych.core.errors import DataError
 from diptych.core.sample import Sample
 from diptych.core.seeding import Draw
+from diptych.core.visual import Pixels
 
 
 @dataclass(frozen=True)
@@ -68,4 +69,46 @@ class Processor(Protocol[BatchCo]):
 
     def collate(self, keys: tuple[str, ...], arrays: Mapping[str, Tensor], items: Sequence[Any]) -> BatchCo:
         """The batch of the samples `keys`; `arrays[name]` is [B, *layout[name].shape]."""
+        ...
+
+
+class TokenCount(NamedTuple):
+    """How much of a row of tokens is text.
+
+    Attributes:
+        used: tokens that are not padding, control tokens included.
+        padded: length of the row in the batch.
+        limit: the longest row there can be; a text of so many tokens was cut off, unless it fits exactly.
+    """
+
+    used: int
+    padded: int
+    limit: int
+
+
+class Preview(NamedTuple):
+    """One sample of a batch as the model sees it, for people to look at.
+
+    Attributes:
+        key: of the sample.
+        picture_HWC: the view that the model is given, before it is normalised; None where it is given features.
+        text: the caption decoded back from its tokens, or the name of the class; "" where there is neither.
+        tokens: of the caption; None where the text is no row of tokens.
+    """
+
+    key: str
+    picture_HWC: Pixels | None
+    text: str
+    tokens: TokenCount | None
+
+
+BatchContra = TypeVar("BatchContra", contravariant=True)
+
+
+@runtime_checkable
+class Previewing(Protocol[BatchContra]):
+    """What a processor may add so that `diptych check` can show its batches."""
+
+    def preview(self, batch: BatchContra) -> list[Preview]:
+        """Every sample of a batch on the CPU."""
         ...

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from diptych.core.errors import ConfigError
-from diptych.core.processor import BadSample, Field, Rows
+from diptych.core.processor import BadSample, Field, Preview, Rows
 from diptych.core.sample import Sample
 from diptych.core.seeding import Draw
 from diptych.data.images import ImagePreprocessing, fill_pixels, image_of, pixels_of
@@ -112,6 +112,14 @@ class ClassProcessor:
         classes_B = torch.tensor([item.class_index for item in items], dtype=torch.int64)
         pixels_BCHW = arrays["pixels"].permute(0, 3, 1, 2)
         return ClassBatch(keys, pixels_BCHW, classes_B, tuple(item.seed for item in items))
+
+    def preview(self, batch: ClassBatch) -> list[Preview]:
+        """The views, and the names of their classes."""
+        pixels_BHWC = batch.pixels_BCHW.permute(0, 2, 3, 1).numpy()
+        return [
+            Preview(key, pixels_HWC, self.config.names[index], None)
+            for key, pixels_HWC, index in zip(batch.keys, pixels_BHWC, batch.classes_B.tolist(), strict=True)
+        ]
 
     def pixels(self, visuals: Sequence[Any], threads: int = 2) -> Tensor:
         """Pictures in evaluation geometry: [N, 3, size, size] uint8.

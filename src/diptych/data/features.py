@@ -5,20 +5,22 @@ B batch, D feature width, C channels, H height, W width, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from diptych.core.processor import BadSample, Field, Rows
+from diptych.core.processor import BadSample, Field, Preview, Rows, TokenCount
 from diptych.core.sample import Sample
 from diptych.core.seeding import Draw
 from diptych.core.source import Source
+from diptych.core.visual import Pixels
 from diptych.data.feature_rows import FeatureRows
 from diptych.data.images import image_of
-from diptych.data.text import Tokenizer, pad_tokens
+from diptych.data.text import Tokenizer, pad_tokens, read_back
 from diptych.data.tower_inputs import TowerImages
 
 
@@ -140,6 +142,19 @@ class TowerProcessor:
             return TowerBatch(keys, images, arrays["texts"], torch.zeros(len(keys), dtype=torch.int64))
         tokens_BT, lengths_B = pad_tokens([item.ids for item in items], self.texts.tokenizer.pad_id)
         return TowerBatch(keys, images, tokens_BT, lengths_B)
+
+    def preview(self, batch: TowerBatch) -> list[Preview]:
+        """What the towers themselves read; a side whose features are cached shows nothing."""
+        pictures: Iterable[Pixels | None] = repeat(None)
+        said: Iterable[tuple[str, TokenCount | None]] = repeat(("", None))
+        if self.image_rows is None:
+            pictures = batch.images.permute(0, 2, 3, 1).numpy()
+        if self.text_rows is None:
+            said = read_back(self.texts.tokenizer, batch.texts, batch.lengths_B, self.texts.max_length)
+        return [
+            Preview(key, pixels_HWC, text, tokens)
+            for key, pixels_HWC, (text, tokens) in zip(batch.keys, pictures, said, strict=False)
+        ]
 
 
 def captions_of(sample: Sample) -> list[str]:

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from diptych.core.processor import BadSample, Field, Rows
+from diptych.core.processor import BadSample, Field, Preview, Rows
 from diptych.core.sample import Sample
 from diptych.core.seeding import Draw
 from diptych.data.images import ImagePreprocessing, fill_pixels, image_of, pixels_of
-from diptych.data.text import Tokenizer, pad_tokens
+from diptych.data.text import Tokenizer, pad_tokens, read_back
 
 __all__ = ["ImagePreprocessing", "ImageTextBatch", "ImageTextConfig", "ImageTextProcessor", "TextPreprocessing"]
 
@@ -127,6 +127,15 @@ class ImageTextProcessor:
         tokens_BT, lengths_B = self._padded([item.ids for item in items])
         pixels_BCHW = arrays["pixels"].permute(0, 3, 1, 2)
         return ImageTextBatch(keys, pixels_BCHW, tokens_BT, lengths_B, tuple(item.seed for item in items))
+
+    def preview(self, batch: ImageTextBatch) -> list[Preview]:
+        """The views, and the captions as their tokens say them."""
+        said = read_back(self.tokenizer, batch.tokens_BT, batch.lengths_B, self.config.text.max_length)
+        pixels_BHWC = batch.pixels_BCHW.permute(0, 2, 3, 1).numpy()
+        return [
+            Preview(key, pixels_HWC, text, tokens)
+            for key, pixels_HWC, (text, tokens) in zip(batch.keys, pixels_BHWC, said, strict=True)
+        ]
 
     def pixels(self, visuals: Sequence[Any], threads: int = 2) -> Tensor:
         """Pictures in evaluation geometry: [N, 3, size, size] uint8.

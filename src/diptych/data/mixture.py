@@ -39,6 +39,11 @@ class Mixture:
         keys = [key for source in sources for key in source.keys()]
         self._prefix = len(set(keys)) < len(keys)
 
+    @property
+    def sources(self) -> Sequence[Source]:
+        """What is mixed."""
+        return self._sources
+
     def __len__(self) -> int:
         return self._length
 

@@ -20,6 +20,11 @@ class Subset:
         self._source, self._indices = source, list(indices)
         self.name = name or f"{source.name} ({len(self._indices):,} of {len(source):,})"
 
+    @property
+    def whole(self) -> Source:
+        """What this is a part of."""
+        return self._source
+
     def __len__(self) -> int:
         return len(self._indices)
 

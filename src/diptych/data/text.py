@@ -6,7 +6,7 @@ out ("<end>") is tokenised as plain text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import tokenizers
@@ -15,6 +15,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
 from diptych.core.errors import ConfigError
+from diptych.core.processor import TokenCount
 from diptych.core.storage import atomic_file
 from diptych.data.text_files import SpecialIds, read_folder, read_json
 
@@ -160,3 +161,16 @@ def pad_tokens(ids: Sequence[Sequence[int]], pad_id: int, length: int | None = N
     longest = max(lengths, default=0) if length is None else length
     tokens_BT = torch.tensor([[*row, *[pad_id] * (longest - len(row))] for row in ids], dtype=torch.int64)
     return tokens_BT.reshape(len(ids), longest), torch.tensor(lengths, dtype=torch.int64)
+
+
+def read_back(
+    tokenizer: Tokenizer, tokens_BT: Tensor, lengths_B: Tensor, limit: int
+) -> Iterator[tuple[str, TokenCount]]:
+    """What a batch of rows says, decoded, and how long each is.
+
+    Args:
+        limit: the longest row there can be.
+    """
+    padded = tokens_BT.shape[1]
+    for ids, used in zip(tokens_BT.tolist(), lengths_B.tolist(), strict=True):
+        yield tokenizer.decode(ids[:used]), TokenCount(used, padded, limit)

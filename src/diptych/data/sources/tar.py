@@ -63,6 +63,11 @@ class TarSource:
                 first[key] = row
         return list(first), np.fromiter(first.values(), np.int64, len(first))
 
+    @property
+    def num_shards(self) -> int:
+        """How many tars there are."""
+        return len(self._shards)
+
     def __len__(self) -> int:
         return len(self._keys)
 
