@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from diptych.capabilities.export import export as export
     from diptych.capabilities.load import load as load
     from diptych.evaluation.runner import evaluate as evaluate
 
-_LAZY = {"load": "diptych.capabilities.load", "evaluate": "diptych.evaluation.runner"}
+_LAZY = {
+    "evaluate": "diptych.evaluation.runner",
+    "export": "diptych.capabilities.export",
+    "load": "diptych.capabilities.load",
+}
 
-__all__ = ["__version__", "evaluate", "load"]
+__all__ = ["__version__", "evaluate", "export", "load"]
 
 
 def __getattr__(name: str) -> Any:

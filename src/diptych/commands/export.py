@@ -13,19 +13,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("out", type=Path, help="the folder to write; must not exist yet")
     options = parser.parse_args(arguments)
 
-    from importlib import import_module
+    from diptych.capabilities.export import export
 
-    from diptych.capabilities.load import load
-    from diptych.core.errors import ConfigError
-    from diptych.core.storage import atomic_folder
-
-    if options.out.exists():
-        raise ConfigError(f"{options.out} exists already: choose another folder")
-    predictor = load(options.reference)
-    module = import_module(type(predictor).__module__)
-    if not hasattr(module, "export_to"):
-        raise ConfigError(f"{predictor.name} has no Hugging Face format: nothing there expresses its architecture")
-    with atomic_folder(options.out) as folder:
-        module.export_to(predictor, folder)
-    print(options.out)
+    print(export(options.reference, options.out))
     return 0
