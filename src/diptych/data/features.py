@@ -169,24 +169,25 @@ def captions_of(sample: Sample) -> list[str]:
     return captions
 
 
-@dataclass(frozen=True)
 class KeysOnly:
     """A source whose samples are their keys: with every side cached, nothing is read from where the data lies."""
 
-    source: Source
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._keys = list(source.keys())  # a subset makes its list anew each time
 
     @property
     def name(self) -> str:
         return self.source.name
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self._keys)
 
     def __getitem__(self, index: int) -> Sample:
-        return Sample(self.source.keys()[index])
+        return Sample(self._keys[index])
 
     def keys(self) -> Sequence[str]:
-        return self.source.keys()
+        return self._keys
 
     def fingerprint(self) -> str:
         return self.source.fingerprint()
