@@ -38,6 +38,7 @@ SERVER.set_forkserver_preload(
         "diptych.training.trainer",
         "diptych.evaluation.benchmarks.retrieval",
         "torch.utils.tensorboard",
+        "torch._dynamo",  # which the first optimizer of a process imports
     ]
 )
 

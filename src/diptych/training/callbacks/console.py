@@ -42,9 +42,9 @@ class ProgressBar(Quiet):
         self._bar.update(self._task, numbers=numbers)
         if measured or (not self._console.is_terminal and line.step >= self._next_line):
             self._next_line = line.step + self._steps / 10
-            self._console.print(
-                f"{line.stage} {line.step}/{self._steps}  {numbers}  {measured}".rstrip(), highlight=False
-            )
+            text = f"{line.stage} {line.step}/{self._steps}  {numbers}  {measured}".rstrip()
+            self._console.print(text, highlight=False, soft_wrap=True)
 
     def end(self) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
