@@ -33,7 +33,7 @@ def load(reference: str | Path, device: str | torch.device = "cpu") -> Predictor
         CheckpointError: nothing there, truncated, or of no known model.
         DeviceError: the device is not there.
     """
-    check_device(torch.device(device))
+    check_device(device)
     path = Path(reference)
     if not path.exists():
         path = _from_hub(str(reference))
@@ -41,12 +41,31 @@ def load(reference: str | Path, device: str | torch.device = "cpu") -> Predictor
     return predictor.to(device)
 
 
-def check_device(device: torch.device) -> None:
-    """Raises a DeviceError when the device is not there."""
-    if device.type == "cuda" and torch.cuda.device_count() <= (device.index or 0):
+def check_device(device: str | torch.device) -> torch.device:
+    """The device, as torch knows it.
+
+    Raises:
+        DeviceError: it is not there.
+    """
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise DeviceError(f"device '{device}' is none that torch knows: cpu, cuda, cuda:1, mps") from error
+    if found.type == "cuda" and torch.cuda.device_count() <= (found.index or 0):
         raise DeviceError(f"device '{device}' is not there: torch sees {torch.cuda.device_count()} CUDA devices")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("device 'mps' is not there")
+    if found.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError(f"device '{device}' is not there")
+    if found.type not in ("cpu", "cuda", "mps"):
+        _require_memory(found)
+    return found
+
+
+def _require_memory(device: torch.device) -> None:
+    """A device of another kind, asked in the one way that all kinds understand."""
+    try:
+        torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        raise DeviceError(f"device '{device}' is not there") from error
 
 
 def _load_folder(path: Path) -> Predictor:

@@ -43,8 +43,7 @@ def check(run: Run, folder: Path, *, processes: int = 1, tell: Tell = lambda lin
     Raises:
         DiptychError: what the run itself would be stopped by.
     """
-    device = torch.device(run.device)
-    check_device(device)
+    device = check_device(run.device)
     if run.threads:
         torch.set_num_threads(run.threads)
     found = []

@@ -34,11 +34,11 @@ def fit(run: Run, folder: Path | str, *, resume: bool = False) -> RunFolder:
         StorageError: the folder cannot be written.
         Interrupted: a signal came; the state is saved.
     """
-    check_device(torch.device(run.device))
+    device = check_device(run.device)
     if run.threads:
         torch.set_num_threads(run.threads)
     place = RunFolder(Path(folder))
-    with joined(torch.device(run.device)) as world:
+    with joined(device) as world:
         _run_stages(run, place, world, resume)
     return place
 
