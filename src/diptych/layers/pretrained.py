@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal, Self
 
 import torch
@@ -23,6 +24,8 @@ from diptych.core.errors import CheckpointError, MissingExtra
 ImageReadout = Literal["pooled", "mean", "cls"]
 TextReadout = Literal["mean", "cls", "last"]
 
+_UNREADABLE = (OSError, ValueError, SafetensorError, UnpicklingError, EOFError, RuntimeError)
+"""What damaged files of each kind raise in the library."""
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -81,7 +84,8 @@ class ImageTower(Tower):
         std: Sequence[float] = (0.5, 0.5, 0.5),
         readout: ImageReadout = "pooled",
     ) -> None:
-        if readout != "pooled" and isinstance(getattr(backbone, "pooler", None), nn.Module):
+        pooler = getattr(backbone, "pooler", None)
+        if readout != "pooled" and isinstance(pooler, nn.Module) and any(True for _ in pooler.parameters()):
             backbone.pooler = None  # type: ignore[assignment]  # nothing here reads it, so nothing would train it
         super().__init__(backbone, trainable)
         self.scale = scale
@@ -93,7 +97,7 @@ class ImageTower(Tower):
         """features_BD of uint8 pixels [B, 3, H, W]; a floating-point tensor is taken as normalised already.
 
         Raises:
-            CheckpointError: the backbone has no pooled output, and "pooled" was asked for.
+            CheckpointError: the backbone has no pooled output or no class token, and that was asked for.
         """
         if not pixels_BCHW.is_floating_point():
             pixels_BCHW = (pixels_BCHW.to(self.mean_C11.dtype) * self.scale - self.mean_C11) / self.std_C11
@@ -105,6 +109,8 @@ class ImageTower(Tower):
             return pooled.flatten(1)
         hidden: Tensor = output.last_hidden_state
         if hidden.ndim == 4:  # a feature map [B, D, H, W]: its places are its tokens
+            if self.readout == "cls":
+                raise CheckpointError(f"{self.config.model_type} has no class token: choose readout 'pooled' or 'mean'")
             hidden = hidden.flatten(2).transpose(1, 2)
         return hidden.mean(1) if self.readout == "mean" else hidden[:, 0]
 
@@ -147,15 +153,23 @@ def read_backbone(folder: Path, side: Literal["vision", "text"]) -> nn.Module:
         raise CheckpointError(f"{folder} is no transformers folder: it has no config.json")
     try:
         with _quiet(transformers.utils.logging):
-            model, found = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{folder} cannot be read as a transformers model: {error}") from error
+            # Sizes that differ are listed rather than raised; code in the folder is refused rather than asked about.
+            model, found = transformers.AutoModel.from_pretrained(
+                folder, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True,
+                trust_remote_code=False,
+            )  # fmt: skip
+    except _UNREADABLE as error:
+        reason = f"{error}".partition("\n")[0] or "a file ends too early"
+        raise CheckpointError(f"{folder} cannot be read as a transformers model: {reason}") from error
     part = one_side(model, side)
     kept = set(part.state_dict())
     prefix = "" if part is model else f"{side}_model."
     missing = sorted(name for name in found["missing_keys"] if name.removeprefix(prefix) in kept)
     if missing:
         raise CheckpointError(f"{folder} lacks weights of its own model: {', '.join(missing[:3])}")
+    names = [str(name) for name, *_ in found["mismatched_keys"]]
+    if wrong := sorted(name for name in names if name.removeprefix(prefix) in kept):
+        raise CheckpointError(f"{folder} has weights of another size than its config.json says: {', '.join(wrong[:3])}")
     return part
 
 
@@ -168,9 +182,10 @@ def backbone_from_config(folder: Path, side: Literal["vision", "text"]) -> nn.Mo
     """
     transformers = _transformers(f"the pretrained tower {folder}")
     try:
-        config = transformers.AutoConfig.from_pretrained(folder)
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} holds no tower configuration: {error}") from error
+        reason = f"{error}".partition("\n")[0]
+        raise CheckpointError(f"{folder} holds no tower configuration: {reason}") from error
     return one_side(transformers.AutoModel.from_config(config), side)
 
 
