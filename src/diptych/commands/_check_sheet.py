@@ -15,6 +15,7 @@ from diptych.training.checked import StageCheck
 
 _PICTURE, _TEXT, _MARGIN, _COLUMNS, _HEAD, _MOST = 208, 340, 20, 2, 56, 8
 _INK, _PALE, _PAPER, _LINE = (28, 30, 36), (120, 124, 134), (255, 255, 255), (226, 228, 233)
+_EXPLAINED = "The first batch as the model sees it: pictures after augmentation"
 _CELL_WIDTH, _CELL_HEIGHT = _PICTURE + _TEXT + 3 * _MARGIN, _PICTURE + 2 * _MARGIN
 
 

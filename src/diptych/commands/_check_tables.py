@@ -50,7 +50,7 @@ def _section(console: Console, title: str, rows: Sequence[tuple[str, str]]) -> N
     table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(name, Text(value))
-    console.print(Padding(table, _INDENT))
+    console.print(Padding(table, _INDENT, expand=False))
 
 
 def _model(model: ModelCheck) -> list[tuple[str, str]]:
@@ -142,8 +142,8 @@ def _space(space: SpaceCheck) -> list[tuple[str, str]]:
         ("a checkpoint", in_bytes(space.checkpoint)),
         (
             "disk",
-            f"{in_bytes(space.needed)} for {space.kept} checkpoints at once and {in_bytes(space.artifacts)} of "
-            f"artifacts; {in_bytes(space.free)} are free",
+            f"{in_bytes(space.needed)} for {space.kept} checkpoints at once and {in_bytes(space.left)} from "
+            f"earlier stages; {in_bytes(space.free)} are free",
         ),
     ]
 
@@ -155,7 +155,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Padding:
         table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    return Padding(table, _INDENT)
+    return Padding(table, _INDENT, expand=False)
 
 
 def _of(part: int, whole: int) -> str:

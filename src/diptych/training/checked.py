@@ -128,7 +128,7 @@ class SpaceCheck:
         memory, memory_there: most that was used, and what the device has.
         checkpoint: one of them.
         kept: checkpoints on the disk at once: the last ones, the best, and the one being written.
-        artifacts: what earlier stages left in the run's folder.
+        left: by earlier stages, in the run's folder.
         free: on the disk of the run's folder.
     """
 
@@ -136,13 +136,13 @@ class SpaceCheck:
     memory_there: int
     checkpoint: int
     kept: int
-    artifacts: int
+    left: int
     free: int
 
     @property
     def needed(self) -> int:
         """On the disk."""
-        return self.kept * self.checkpoint + self.artifacts
+        return self.kept * self.checkpoint + self.left
 
 
 @dataclass(frozen=True)

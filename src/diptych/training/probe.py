@@ -60,7 +60,7 @@ class Probe(Trainer):
             folder: where the run would lie.
         """
         name, device = self.stage.name, self.context.device
-        artifacts = size_of(self.context.folder.path)
+        left = size_of(self.context.folder.path)
         with self.loader:
             tell(f"{name}: a first step, then up to {_STEPS} that are timed")
             self.wrapped.train()
@@ -80,9 +80,8 @@ class Probe(Trainer):
             first, step, wait, self.steps, evaluated - began, self._evaluations(), saving, 1 + self._savings()
         )
         kept = self.settings.keep_last + bool(self.stage.evaluate) + 1
-        space = SpaceCheck(
-            peak_memory(device), memory_of(device), size_of(checkpoint), kept, artifacts, free_disk(folder)
-        )
+        free = free_disk(folder) + size_of(self.context.folder.path)  # of the same disk, and thrown away
+        space = SpaceCheck(peak_memory(device), memory_of(device), size_of(checkpoint), kept, left, free)
         data = self._data(batch)
         return StageCheck(name, str(device), self._model(), data, time, space, self.stage.best, metrics)
 
