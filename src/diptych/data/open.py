@@ -93,7 +93,9 @@ def _open(where: str, options: Mapping[str, str], split: str) -> Source:
     if where.startswith("hf:"):
         from diptych.data.sources.huggingface import HuggingFaceSource
 
-        return HuggingFaceSource(where.removeprefix("hf:"), "train" if split == ALL else split, fields)
+        split = "train" if split == ALL else split
+        words = [split, *(word for word, name in _ALSO.items() if name == split)]
+        return HuggingFaceSource(where.removeprefix("hf:"), words, fields)
     source = _open_files(where, split, fields)
     if len(source) == 0:
         raise DataError(f"{where} holds no pictures: nothing to read")

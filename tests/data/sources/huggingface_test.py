@@ -71,6 +71,15 @@ def test_a_dataset_on_disk_by_split(datasets: Any, tmp_path: Path) -> None:
     assert len(open_source(reference)) == 4  # "all" is train
 
 
+@pytest.mark.parametrize("asked", ["val", "validation"])
+@pytest.mark.parametrize("named", ["val", "validation", "dev"])
+def test_any_word_for_a_split_finds_it(datasets: Any, tmp_path: Path, asked: str, named: str) -> None:
+    features = datasets.Features({"image": datasets.Image()})
+    part = datasets.Dataset.from_dict({"image": [{"bytes": picture(1), "path": None}]}, features=features)
+    datasets.DatasetDict({named: part}).save_to_disk(str(tmp_path / "set"))
+    assert list(open_source(f"hf:{tmp_path / 'set'}", asked).keys()) == ["val-00000000"]
+
+
 def test_fingerprints_differ_by_split_and_field_and_not_by_opening(datasets: Any, tmp_path: Path) -> None:
     reference = saved(datasets, tmp_path / "set")
     prints = [open_source(reference, split).fingerprint() for split in ("train", "train", "test")]
@@ -80,7 +89,7 @@ def test_fingerprints_differ_by_split_and_field_and_not_by_opening(datasets: Any
 
 def test_mistakes_are_one_sentence(datasets: Any, tmp_path: Path) -> None:
     reference = saved(datasets, tmp_path / "set")
-    with pytest.raises(DataError, match="cannot open split 'val' of the dataset"):
+    with pytest.raises(DataError, match=r"cannot open split 'val' of the dataset .*: its splits are train, test"):
         open_source(reference, "val")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="cannot open split 'train' of the dataset"):

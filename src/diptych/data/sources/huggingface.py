@@ -14,9 +14,19 @@ from diptych.data.sources.parquet import picture_of
 
 
 class HuggingFaceSource:
-    """Random access to one split; pictures stay encoded."""
+    """Random access to one split; pictures stay encoded.
 
-    def __init__(self, reference: str, split: str, fields: Sequence[str] = CAPTION_FIELDS) -> None:
+    Args:
+        reference: a hub id or a folder.
+        splits: words for the split, the first that there is counts; keys begin with the first of them.
+        fields: where captions stand.
+
+    Raises:
+        MissingExtra: `datasets` is not installed.
+        DataError: no such dataset or split, or no pictures in it.
+    """
+
+    def __init__(self, reference: str, splits: Sequence[str], fields: Sequence[str] = CAPTION_FIELDS) -> None:
         try:
             import datasets
         except ModuleNotFoundError as error:
@@ -28,11 +38,13 @@ class HuggingFaceSource:
         try:
             if Path(reference).is_dir():
                 found = datasets.load_from_disk(reference)
-                found = found[split] if isinstance(found, datasets.DatasetDict) else found
+                if isinstance(found, datasets.DatasetDict):
+                    found = found[_first(splits, list(found))]
             else:
-                found = datasets.load_dataset(reference, split=split)
+                there = datasets.get_dataset_split_names(reference) if len(splits) > 1 else splits
+                found = datasets.load_dataset(reference, split=_first(splits, there))
         except (FileNotFoundError, KeyError, ValueError, ConnectionError) as error:
-            raise DataError(f"cannot open split '{split}' of the dataset {reference}: {error}") from error
+            raise DataError(f"cannot open split '{splits[0]}' of the dataset {reference}: {error}") from error
         pictures = [name for name, feature in found.features.items() if isinstance(feature, datasets.Image)]
         if not pictures:
             raise DataError(f"{self.name} has no picture column; found {', '.join(found.features)}")
@@ -40,7 +52,7 @@ class HuggingFaceSource:
         labels = found.features.get("label")
         self._classes = labels.names if isinstance(labels, datasets.ClassLabel) else None
         self._rows = found.cast_column(self._picture, datasets.Image(decode=False))
-        self._keys = [f"{split}-{index:08d}" for index in range(len(found))]
+        self._keys = [f"{splits[0]}-{index:08d}" for index in range(len(found))]
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -61,3 +73,15 @@ class HuggingFaceSource:
         return Sample(
             key, (picture_of(record[self._picture], key, Path()),), captions_of(record, self._fields), meta=meta
         )
+
+
+def _first(words: Sequence[str], there: Sequence[str]) -> str:
+    """The first word that names a split.
+
+    Raises:
+        ValueError: none does.
+    """
+    for word in words:
+        if word in there:
+            return word
+    raise ValueError(f"its splits are {', '.join(there)}")
