@@ -74,9 +74,7 @@ def test_pooled_features_are_the_librarys_of_pictures_normalised_by_hand(tmp_pat
         expected = theirs(prepared).pooler_output
         assert float(expected.std()) > 1e-3
         torch.testing.assert_close(tower(pictures(32)), expected, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(
-            tower(prepared), expected, rtol=1e-5, atol=1e-6
-        )  # floating point is taken as prepared
+        torch.testing.assert_close(tower(prepared), expected, rtol=1e-5, atol=1e-6)  # floats are prepared
 
 
 def test_the_places_of_a_feature_map_are_its_tokens(tmp_path: Path) -> None:
@@ -264,7 +262,9 @@ def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
     assert "another size" in refusal(tmp_path)
 
 
-def test_code_that_a_folder_brings_is_not_run(tmp_path: Path) -> None:
+def test_code_that_a_folder_brings_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where somebody would say yes."""
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
     vit(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     own = {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}
