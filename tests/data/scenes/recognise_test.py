@@ -22,7 +22,7 @@ def blurred(pixels: Pixels, sigma: float) -> Pixels:
     return np.asarray(np.clip(smooth + 0.5, 0, 255), np.uint8)
 
 
-def recall(config: SceneConfig, blur: float = 0.0, count: int = 100) -> float:
+def recall(config: SceneConfig, blur: float = 0.0, count: int = 80) -> float:
     """The share of objects that are read back with colour, shape, size and cell."""
     hits = total = 0
     for index in range(count):
@@ -44,16 +44,25 @@ def test_the_page_has_a_table() -> None:
     assert len(documented()) == 8
 
 
-@pytest.mark.parametrize("case", sorted(documented()))
-def test_its_accuracy_is_the_documented_one(case: tuple[int, str, float]) -> None:
+def measured(case: tuple[int, str, float], count: int) -> float:
     side, what, amount = case
     noise, blur = (amount, 0.0) if what == "noise" else (0.0, amount)
-    measured = recall(SceneConfig(size=side, words=0, noise=noise), blur)
-    assert abs(measured - documented()[case]) < 0.06, measured
+    return recall(SceneConfig(size=side, words=0, noise=noise), blur, count)
+
+
+@pytest.mark.parametrize("case", [case for case in sorted(documented()) if case[0] < 128])
+def test_its_accuracy_is_about_the_documented_one(case: tuple[int, str, float]) -> None:
+    assert abs(measured(case, 40) - documented()[case]) < 0.08
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", sorted(documented()))
+def test_its_accuracy_is_the_documented_one(case: tuple[int, str, float]) -> None:
+    assert measured(case, 250) == pytest.approx(documented()[case], abs=6e-4)
 
 
 def test_everything_is_read_exactly_at_the_default_size_and_noise() -> None:
-    assert recall(SceneConfig(), count=150) == 1.0
+    assert recall(SceneConfig(), count=80) == 1.0
 
 
 def test_every_colour_shape_and_size_is_read() -> None:
@@ -67,7 +76,7 @@ def test_every_colour_shape_and_size_is_read() -> None:
 
 
 def test_objects_come_in_reading_order() -> None:
-    for index in range(30):
+    for index in range(12):
         found = recognise(render(draw_scene(SceneConfig(objects=8, min_objects=5), "train", index)))
         assert len(found) >= 5 and [(o.row, o.column) for o in found] == sorted((o.row, o.column) for o in found)
 

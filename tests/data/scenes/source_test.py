@@ -113,8 +113,8 @@ def test_alt_text_replaces_its_share_of_captions() -> None:
 def test_pairs_share_their_words_and_each_caption_is_true_of_its_picture_alone() -> None:
     for config in (SceneConfig(), SceneConfig(objects=5, min_objects=3)):
         for split in SPLITS:
-            source = ScenePairs(split, 150, config)
-            for index in range(150):
+            source = ScenePairs(split, 80, config)
+            for index in range(80):
                 kind, first, second = source.pair(index)
                 one, other = source[index].texts if index < 20 else _captions(source, index)
                 assert kind == ("swap_attribute", "swap_place")[index % 2]
