@@ -52,14 +52,8 @@ def test_a_field_that_would_change_the_result_is_refused_by_name(run: RunFolder,
 
 
 def test_fields_that_only_say_how_may_change_and_the_result_does_not(finished: RunFolder, run: RunFolder) -> None:
-    changes: dict[str, Any] = {
-        "log_every": 2,
-        "save_every": 1,
-        "keep_last": 3,
-        "loader_threads": 3,
-        "bad_threshold": 0.5,
-    }
-    fit(replace(HALF_WAY, **changes), run.path, resume=True)
+    settings = replace(HALF_WAY, log_every=2, save_every=1, keep_last=3, loader_threads=3, bad_threshold=0.5)
+    fit(settings, run.path, resume=True)
     assert same(weights(run), weights(finished))
     assert [folder.name[-1] for folder in run.saved()] == ["4", "5", "6"]
     assert yaml.safe_load(run.config.read_text())["log_every"] == 1  # what the run was started with stays on record

@@ -107,7 +107,7 @@ def test_steps_that_will_be_done_again_are_dropped_on_resumption(tmp_path: Path)
 
 
 def test_tensorboard_hides_what_an_earlier_session_wrote_of_later_steps(tmp_path: Path) -> None:
-    for begin, steps, shift in ((0, (1, 2, 3, 4), 0.0), (2, (3, 4), 100.0)):
+    for begin, steps, shift in ((0, (1, 2, 3, 4, 5, 6), 0.0), (2, (3, 4), 100.0)):
         board = TensorBoard(tmp_path)
         board.start("train", begin, 4)
         for step in steps:
