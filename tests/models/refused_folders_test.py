@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from safetensors.torch import load_file, save_file
 from tiny_public import tiny_clip, tiny_siglip, tiny_vit
 
 from diptych.capabilities.load import load
+from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import CheckpointError, ConfigError, DataError, DiptychError
+from diptych.models.contrastive import clip
 
 WEIGHTS = "model.safetensors"
 
@@ -187,6 +190,25 @@ def test_a_hub_id_without_a_connection_is_one_sentence(monkeypatch: pytest.Monke
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     found = sentence("no-such-organisation/no-such-model", DiptychError)
     assert "no folder named no-such-organisation/no-such-model" in found
+
+
+@pytest.mark.parametrize("read", [load, clip.weights_from])
+def test_a_hub_id_is_the_folder_that_the_hub_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[str], Predictor]
+) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    tiny_clip(tmp_path)
+    asked: list[str] = []
+
+    def snapshot_download(name: str, ignore_patterns: list[str]) -> str:
+        asked.append(name)
+        assert not any(fnmatch("model.safetensors", pattern) for pattern in ignore_patterns)
+        assert any(fnmatch("flax_model.msgpack", pattern) for pattern in ignore_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
+    assert read("some-organisation/some-clip").name == tmp_path.name
+    assert asked == ["some-organisation/some-clip"]
 
 
 def test_a_tokenizer_that_ends_texts_elsewhere_than_the_model_reads_them_is_refused(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from diptych.core.errors import CheckpointError, DeviceError, DiptychError, Miss
 from diptych.core.records.run_folder import RunFolder
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
+_OF_OTHER_FRAMEWORKS = ["*.h5", "*.msgpack", "*.ot", "*.onnx", "*.onnx_data", "*.tflite", "*.mlpackage/*"]
 
 
 def load(reference: str | Path, device: str | torch.device = "cpu") -> Predictor:
@@ -34,11 +35,19 @@ def load(reference: str | Path, device: str | torch.device = "cpu") -> Predictor
         DeviceError: the device is not there.
     """
     check_device(device)
-    path = Path(reference)
-    if not path.exists():
-        path = _from_hub(str(reference))
-    predictor = _load_folder(path)
+    predictor = _load_folder(folder_of(reference))
     return predictor.to(device)
+
+
+def folder_of(reference: str | Path) -> Path:
+    """The folder that a path or a hub id names; a hub id is downloaded on first use.
+
+    Raises:
+        CheckpointError: nothing there.
+        DiptychError: the hub did not give it.
+    """
+    path = Path(reference)
+    return path if path.exists() else _from_hub(str(reference))
 
 
 def check_device(device: str | torch.device) -> torch.device:
@@ -120,6 +129,6 @@ def _from_hub(reference: str) -> Path:
     except ModuleNotFoundError as error:
         raise MissingExtra("huggingface_hub", "transformers", f"loading '{reference}' from the hub") from error
     try:
-        return Path(snapshot_download(reference))
+        return Path(snapshot_download(reference, ignore_patterns=_OF_OTHER_FRAMEWORKS))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise DiptychError(f"no folder named {reference}, and the hub did not give it: {error}") from error

@@ -49,6 +49,6 @@ class PublicTowers:
 def processor_of(folder: Path, image: ImagePreprocessing, text: TextConfig) -> ImageTextProcessor:
     """The preprocessing and the tokenizer of a folder, for a text tower."""
     path = folder / "tokenizer_config.json"
-    limit = read_json(path).get("model_max_length", text.context) if path.is_file() else text.context
-    words = TextPreprocessing(int(min(limit, text.context)), pad_to_max=text.padding == "constant")
+    limit = read_json(path).get("model_max_length") if path.is_file() else None
+    words = TextPreprocessing(int(min(limit or text.context, text.context)), pad_to_max=text.padding == "constant")
     return ImageTextProcessor(ImageTextConfig(image, words), Tokenizer.from_folder(folder))

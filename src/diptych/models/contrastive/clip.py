@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from diptych.capabilities.load import folder_of
 from diptych.core.config import ModelConfig
 from diptych.core.losses import Losses, Part, Scope
 from diptych.core.sample import Sample
@@ -141,13 +142,13 @@ def tiny_tasks(samples: Sequence[Sample]) -> dict[str, ClipTask]:
 
 
 def weights_from(reference: str | Path) -> ClipPredictor:
-    """CLIP weights of a `transformers` folder or an open_clip folder, with their preprocessing and tokenizer.
+    """CLIP weights of a `transformers` or open_clip folder or hub id, with preprocessing and tokenizer.
 
     Raises:
         CheckpointError: a file or a weight is missing, left over, or of another shape.
         ConfigError: the folder's architecture has a part that is not here (a ResNet tower).
     """
-    folder = Path(reference)
+    folder = folder_of(reference)
     public = read_clip(folder)
     config = Config(public.vision, public.text, public.width)
     module = ClipPredictor.build(config, public.processor)

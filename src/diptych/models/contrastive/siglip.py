@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diptych.capabilities.load import folder_of
 from diptych.core.config import ModelConfig
 from diptych.core.losses import Losses, Part, Scope
 from diptych.core.sample import Sample
@@ -139,12 +140,12 @@ def tiny_tasks(samples: Sequence[Sample]) -> dict[str, SiglipTask]:
 
 
 def weights_from(reference: str | Path) -> SiglipPredictor:
-    """SigLIP weights of a `transformers` folder or an open_clip folder, with their preprocessing and tokenizer.
+    """SigLIP weights of a `transformers` or open_clip folder or hub id, with preprocessing and tokenizer.
 
     Raises:
         CheckpointError: a file or a weight is missing, left over, or of another shape.
     """
-    folder = Path(reference)
+    folder = folder_of(reference)
     public = read_siglip(folder)
     config = Config(public.vision, public.text)
     module = SiglipPredictor.build(config, public.processor)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from diptych.capabilities.load import folder_of
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Comparable
 from diptych.core.config import ModelConfig, from_plain, to_plain
@@ -187,12 +188,12 @@ def tiny_tasks(samples: Sequence[Sample]) -> dict[str, VitClassifierTask]:
 
 
 def weights_from(reference: str | Path) -> VitClassifierPredictor:
-    """Weights of a `transformers` ViTForImageClassification folder, with its preprocessing and class names.
+    """Weights of a `transformers` ViTForImageClassification folder or hub id, with its preprocessing and classes.
 
     Raises:
         CheckpointError: a file or a weight is missing, left over, or of another shape.
     """
-    folder = Path(reference)
+    folder = folder_of(reference)
     plain = read_json(folder / "config.json")
     vision = VisionConfig(
         image_size=plain.get("image_size", 224),
