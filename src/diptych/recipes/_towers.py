@@ -48,7 +48,7 @@ class Towers:
             image_size: squash pictures to this side instead of what the folder says; 0 to do as it says.
 
         Raises:
-            ConfigError: a folder is not named.
+            ConfigError: a folder is not named, or its tower has too few positions for the longest caption.
             CheckpointError: a folder holds no such model.
         """
         images = read_tower_images(_named(image_folder, "image_tower"))
@@ -57,6 +57,12 @@ class Towers:
         texts = TowerTexts(Tokenizer.from_folder(_named(text_folder, "text_tower")), max_length)
         image = locked_clip.image_tower_of(config, images, read_backbone(Path(image_folder), "vision"))
         text = locked_clip.text_tower_of(config, read_backbone(Path(text_folder), "text"))
+        positions = getattr(text.config, "max_position_embeddings", max_length)
+        if max_length > positions:
+            raise ConfigError(
+                f"texts of up to {max_length} tokens do not fit the {positions} positions of {text_folder}: "
+                f"say --max_length {positions}"
+            )
         return cls(image, text, images, texts)
 
     @torch.no_grad()
