@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from diptych.core import discovery
+from diptych.core.allocator import keep_large_blocks
 from diptych.core.errors import DiptychError, Interrupted, unknown_name
 
 USAGE = "usage: diptych COMMAND [ARGUMENTS]   (diptych COMMAND --help tells more)"
@@ -62,6 +63,7 @@ def _run(name: str, arguments: list[str]) -> int:
     found = commands()
     if name not in found:
         raise unknown_name("command", name, found)
+    keep_large_blocks()
     result = found[name].load().main(arguments)
     return int(result or 0)
 

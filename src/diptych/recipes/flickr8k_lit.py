@@ -104,9 +104,9 @@ def flickr8k_lit() -> LockedClipRun:
         image_size=256,
         batch_size=512,
         precision="bf16",
-        budget=Budget(samples=275_000),
+        budget=Budget(samples=500_000),
         model=locked_clip.Config(input_dropout=0.5, mirror_average=True),
         optimizer=AdamWConfig(lr=1e-3, weight_decay=0.1),
         schedule=WarmupCosine(warmup=50),
-        evaluate_every=134,
+        evaluate_every=330,
     )
