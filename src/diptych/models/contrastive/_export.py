@@ -123,8 +123,9 @@ def _tokenizer(processor: ImageTextProcessor) -> dict[str, Any]:
     tokens = processor.tokenizer
     named = {"eos_token": tokens.end_id, "pad_token": tokens.pad_id, "bos_token": tokens.start_id}
     spelled = {role: tokens.backend.id_to_token(index) for role, index in named.items() if index is not None}
-    limit = processor.config.text.max_length
-    return {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": limit, **spelled}
+    text = processor.config.text
+    inputs = {"model_input_names": ["input_ids"]} if text.pad_to_max else {}  # no mask where padding is read
+    return {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": text.max_length, **inputs, **spelled}
 
 
 def _card(predictor: TwoTowerPredictor, config: dict[str, Any]) -> str:
