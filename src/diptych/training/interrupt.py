@@ -7,6 +7,11 @@ import threading
 from types import FrameType, TracebackType
 from typing import Self
 
+import torch
+
+from diptych.distributed.gather import sum_over_ranks
+from diptych.distributed.world import current
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -31,6 +36,14 @@ class Interruption:
     ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def agreed(self, device: torch.device) -> signal.Signals | None:
+        """The signal that any process got: all of them stop behind the same step, or one would wait for ever."""
+        if current().size == 1:
+            return self.signal
+        noted = torch.tensor([float(self.signal is number) for number in _SIGNALS], device=device)
+        counts = sum_over_ranks(noted).tolist()
+        return next((number for number, count in zip(_SIGNALS, counts, strict=True) if count), None)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:

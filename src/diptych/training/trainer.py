@@ -81,9 +81,9 @@ class Trainer:
                 self._start()
                 while self.progress.step < self.steps:
                     self._step(next(self.loader))
-                    if interruption.signal is not None:
-                        saved = self._save()
-                        raise Interrupted(interruption.signal.name, int(interruption.signal), saved)
+                    number = interruption.agreed(self.context.device)
+                    if number is not None:
+                        raise Interrupted(number.name, int(number), self._save_together())
             self._save()
         finally:
             for callback in self.callbacks:
@@ -207,6 +207,13 @@ class Trainer:
             if best:
                 self._mark_best(folder)
             checkpoint.prune(self.context.folder, self.stage.name, self.settings.keep_last)
+        return name
+
+    def _save_together(self) -> str:
+        """Saves before any process ends: a launcher ends the others as soon as one has."""
+        name = self._save()
+        if self.context.world.size > 1:
+            torch.distributed.barrier()
         return name
 
     def _mark_best(self, folder: Path) -> None:
