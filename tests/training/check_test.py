@@ -44,6 +44,22 @@ class Untouched(LineTask):
         return {"main": [ParamGroup(named)]}
 
 
+class Alternating(LineTask):
+    """With a weight that only every second step reaches, as where the batches of a mixture differ in kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.Parameter(torch.ones(()))
+        self.reached = False
+
+    def losses(self, batch: Any, phase: str = "main") -> Losses:
+        more = {"spare": Part(self.spare * 1.0, 1)} if self.reached else {}
+        return {**super().losses(batch, phase), **more}
+
+    def after_step(self) -> None:
+        self.reached = not self.reached
+
+
 class Exploding(LineTask):
     def losses(self, batch: Any, phase: str = "main") -> Losses:
         return {"infinite": Part(self.line(batch.x_BD).sum() * torch.inf, 1)}
@@ -123,6 +139,10 @@ def test_parameters_are_counted_by_module_and_those_without_gradient_are_named(t
     assert "1 parameters want a gradient but are in no optimizer: lost.weight" in said
 
 
+def test_a_parameter_that_a_later_batch_reaches_is_not_named(tmp_path: Path) -> None:
+    assert list(checked(toy(Alternating), tmp_path).model.without_gradient) == []
+
+
 def test_every_phase_counts_for_gradients(tmp_path: Path) -> None:
     model = checked(toy(TwoPhaseTask), tmp_path).model
     assert model.losses.keys() == {"fit_a", "fit_b", "loss"}
@@ -160,7 +180,7 @@ def test_epochs_steps_and_how_often_things_are_done(tmp_path: Path) -> None:
 
 
 def test_a_process_gets_its_share_of_the_batch(tmp_path: Path) -> None:
-    found = checked(toy(batch_size=10), tmp_path, processes=4)
+    found = checked(toy(batch_size=10, budget=Budget(samples=60)), tmp_path, processes=4)
     assert (found.data.share, found.data.batch_size, found.data.tensors[0].shape) == (3, 10, (3, 3))
     assert (found.time.steps, found.data.epochs) == (6, 1.5)
     with pytest.raises(ConfigError, match="batch_size 10 is smaller than the number of processes, 11"):

@@ -97,7 +97,7 @@ class Probe(Trainer):
 
     def _after_step(self, losses: dict[str, Tensor], norm: Tensor, lr: float) -> None:
         """Remembers the first step's numbers; nothing is logged, evaluated or saved."""
-        without = {name for name, p in self.task.named_parameters() if p.requires_grad and p.grad is None}
+        without = {name for name, p in self.task.named_parameters() if p.grad is None}
         if self.without_gradient is None:
             self.first_losses = {name: float(value) for name, value in losses.items()}
             self.first_norm, self.without_gradient = float(norm), without
