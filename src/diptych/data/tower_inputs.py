@@ -23,6 +23,7 @@ from diptych.data.geometry import shorter_side_size
 from diptych.data.resize import Kernel, resize_into, resized, whole
 
 PREPROCESSOR = "preprocessor_config.json"
+WHOLE_PROCESSOR = "processor_config.json"
 _KERNELS: dict[int, Kernel] = {2: "bilinear", 3: "bicubic"}
 """Pillow's numbers for what we have; it also knows nearest (0), Lanczos (1), box (4) and Hamming (5)."""
 
@@ -89,13 +90,7 @@ def read_tower_images(folder: Path) -> TowerImages:
     Raises:
         DataError: there is no `preprocessor_config.json`, or it asks for a step that is not offered here.
     """
-    path = folder / PREPROCESSOR
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{folder} does not say how its pictures are prepared: it has no {PREPROCESSOR}") from error
-    except ValueError as error:
-        raise DataError(f"{path} is truncated or not JSON") from error
+    path, plain = _preprocessing_file(folder)
     height, width, shorter_side = _geometry(plain, path)
     if plain.get("resample", 3) not in _KERNELS:
         raise DataError(f"{path}: resample {plain['resample']} is not offered: 2 (bilinear) or 3 (bicubic)")
@@ -104,6 +99,22 @@ def read_tower_images(folder: Path) -> TowerImages:
     mean = tuple(plain["image_mean"]) if normalised else (0.0, 0.0, 0.0)
     std = tuple(plain["image_std"]) if normalised else (1.0, 1.0, 1.0)
     return TowerImages(height, width, shorter_side, _KERNELS[plain.get("resample", 3)], scale, mean, std)
+
+
+def _preprocessing_file(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Of an image processor saved alone, or as version 5 saves it within a whole processor."""
+    for path in (folder / WHOLE_PROCESSOR, folder / PREPROCESSOR):
+        try:
+            plain = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            raise DataError(f"{path} is truncated or not JSON") from error
+        if path.name == PREPROCESSOR:
+            return path, plain
+        if "image_processor" in plain:
+            return path, plain["image_processor"]
+    raise DataError(f"{folder} does not say how its pictures are prepared: it has no {PREPROCESSOR}")
 
 
 def _geometry(plain: dict[str, Any], path: Path) -> tuple[int, int, int | None]:
