@@ -58,7 +58,7 @@ def test_pixels_are_within_two_levels_of_the_librarys(
     assert found.shape == expected.shape
     level = images.scale / min(images.std)
     assert float((found - expected).abs().max()) < 2.01 * level
-    assert float((found - expected).abs().mean()) < 0.2 * level
+    assert float((found - expected).abs().mean()) < 0.3 * level
 
 
 def test_an_image_processor_within_a_whole_processor_is_read(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_the_real_towers_pictures_are_the_librarys(shared_data: Path) -> None:
     assert found.shape == (1, 3, 224, 224)
     level = 2 / 255
     assert float((found - expected).abs().max()) < 2.01 * level
-    assert float((found - expected).abs().mean()) < 0.2 * level
+    assert float((found - expected).abs().mean()) < 0.3 * level
 
 
 def test_a_mirrored_picture_is_the_picture_turned() -> None:
