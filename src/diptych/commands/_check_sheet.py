@@ -40,10 +40,8 @@ def _visible(previews: Sequence[Preview]) -> bool:
 def _section(paper: Image.Image, title: str, previews: Sequence[Preview], top: int) -> None:
     draw = ImageDraw.Draw(paper)
     draw.text((_MARGIN, top + 14), title, fill=_INK, font=_font(15))
-    explained = (
-        "The first batch as the model sees it: pictures after augmentation, captions read back from their tokens"
-    )
-    draw.text((_MARGIN, top + 36), explained, fill=_PALE, font=_font(11))
+    texts = "captions read back from their tokens" if any(one.tokens for one in previews) else "their classes"
+    draw.text((_MARGIN, top + 36), f"{_EXPLAINED}, {texts}", fill=_PALE, font=_font(11))
     top += _HEAD
     for index, preview in enumerate(previews):
         row, column = divmod(index, _COLUMNS)
