@@ -19,6 +19,7 @@ from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import TrainingDiverged
 from diptych.core.losses import Losses, total
 from diptych.core.records.run_folder import RunFolder
+from diptych.core.seeding import seed_everything
 from diptych.core.task import Task
 from diptych.training import checkpoint
 from diptych.training.fit import fit
@@ -86,6 +87,31 @@ def test_a_step_that_is_not_finite_stops_with_the_weights_before_it(tmp_path: Pa
     run = RunFolder(tmp_path / "run")
     assert same(checkpoint.load(run.checkpoints / "train-00000002")[1]["task"], task.before)
     assert [line["step"] for line in run.lines()] == [1, 2]
+
+
+class Drawing(LineTask):
+    """Keeps what it draws in each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn: list[tuple[float, str]] = []
+
+    def counts(self, batch: Points, phase: str = "main") -> dict[str, float]:
+        return {"squares": float(batch.count_B.sum()), "size": float(batch.num_samples)}
+
+    def losses(self, batch: Points, phase: str = "main") -> Losses:
+        self.drawn.append((float(torch.rand(())), batch.keys[0]))
+        return super().losses(batch, phase)
+
+
+def test_draws_depend_on_seed_stage_step_phase_and_sample_alone(tmp_path: Path) -> None:
+    task = Drawing()
+    HELD.append(task)
+    fit(Held(seed=5, micro_batch=4), tmp_path / "run")
+    assert len(task.drawn) == 12 and len({drawn for drawn, _ in task.drawn}) == 12
+    for index, (drawn, key) in enumerate(task.drawn):
+        seed_everything(5, "train", index // 2, "main", key)
+        assert drawn == float(torch.rand(()))
 
 
 class Recorded(TwoPhaseTask):

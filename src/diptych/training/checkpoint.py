@@ -144,6 +144,16 @@ def prune(run: RunFolder, stage: str, keep: int) -> None:
             remove_folder(folder)
 
 
+def tensors_of(task: nn.Module, optimizers: dict[str, Optimizer], average: WeightAverage | None) -> dict[str, Any]:
+    """What `restore` puts back: `training.pt`."""
+    return {
+        "task": {name: tensor.detach().cpu().clone() for name, tensor in task.state_dict().items()},
+        "optimizers": {phase: optimizer.state_dict() for phase, optimizer in optimizers.items()},
+        "average": average.state_dict() if average is not None else None,
+        "random": torch.get_rng_state(),
+    }
+
+
 def restore(
     folder: Path,
     task: nn.Module,

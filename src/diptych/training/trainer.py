@@ -14,18 +14,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from diptych.core.config import to_plain
 from diptych.core.errors import Interrupted, TrainingDiverged
 from diptych.core.seeding import seed_everything
 from diptych.core.task import Batch, Task
 from diptych.data.loader import Loader
 from diptych.training import checkpoint
 from diptych.training.backward import backward
-from diptych.training.callbacks.base import Callback, StepLine
-from diptych.training.callbacks.console import ProgressBar
-from diptych.training.callbacks.metrics_file import MetricsFile
-from diptych.training.callbacks.tensorboard import TensorBoard
-from diptych.training.callbacks.wandb import Wandb
+from diptych.training.callbacks.base import StepLine
+from diptych.training.callbacks.standard import standard_callbacks
 from diptych.training.ema import WeightAverage
 from diptych.training.interrupt import Interruption
 from diptych.training.meter import Meter
@@ -64,7 +60,7 @@ class Trainer:
         self._resume()
         self.wrapped = self._wrapped()
         self.meter = Meter(self.progress.seconds)
-        self.callbacks = self._callbacks()
+        self.callbacks = standard_callbacks(context.folder, settings) if context.world.is_main else []
 
     def run(self) -> dict[str, Any]:
         """Trains to the end of the budget.
@@ -201,7 +197,7 @@ class Trainer:
         self.progress.seconds = self.meter.seconds
         name = checkpoint.name_of(self.stage.name, self.progress.step)
         if self.context.world.is_main:
-            tensors = self._state()
+            tensors = checkpoint.tensors_of(self.task, self.optimizers, self.average)
             with self.meter.paused(), self._averaged():
                 folder = checkpoint.save(self.context.folder, self.progress, tensors, self.task.predictor())
             if best:
@@ -220,14 +216,6 @@ class Trainer:
         assert self.progress.best is not None
         checkpoint.mark_best(self.context.folder, folder, self.stage.best, self.progress.best)
 
-    def _state(self) -> dict[str, Any]:
-        return {
-            "task": {name: tensor.detach().cpu().clone() for name, tensor in self.task.state_dict().items()},
-            "optimizers": {phase: optimizer.state_dict() for phase, optimizer in self.optimizers.items()},
-            "average": self.average.state_dict() if self.average is not None else None,
-            "random": torch.get_rng_state(),
-        }
-
     def _resume(self) -> None:
         """Goes on from the stage's newest checkpoint, when there is one."""
         folder = checkpoint.latest(self.context.folder, self.stage.name)
@@ -244,15 +232,6 @@ class Trainer:
             for child in self.task.children():
                 child.compile()
         return DistributedDataParallel(self.task) if self.context.world.size > 1 else self.task
-
-    def _callbacks(self) -> list[Callback]:
-        if not self.context.world.is_main:
-            return []
-        run = self.context.folder
-        callbacks: list[Callback] = [ProgressBar(), MetricsFile(run), TensorBoard(run.events)]
-        if self.settings.wandb:
-            callbacks.append(Wandb(self.settings.wandb, run.path.name, to_plain(self.settings)))
-        return callbacks
 
     def _costs(self) -> dict[str, Any]:
         stats = self.loader.stats
