@@ -2,63 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import transformers
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from tiny_backbones import HF, LENGTHS, TOKENS, bert, mobilenet, pictures, saved, two_towers, vit
 
 from diptych.core.errors import CheckpointError
 from diptych.layers.pretrained import ImageTower, TextTower, Tower, backbone_from_config, read_backbone
-
-HF: Any = transformers
-SIZES = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 32}
-WEIGHTS = "model.safetensors"
-
-
-def saved(model: Any, folder: Path) -> Any:
-    """Every parameter random, written as the library writes it."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
-        for module in model.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.running_mean.uniform_(-0.5, 0.5, generator=generator)  # type: ignore[union-attr]
-                module.running_var.uniform_(0.5, 2.0, generator=generator)  # type: ignore[union-attr]
-    model.eval().save_pretrained(folder)
-    return model
-
-
-def vit(folder: Path, **more: Any) -> Any:
-    return saved(HF.ViTModel(HF.ViTConfig(**SIZES, image_size=16, patch_size=8, **more)), folder)
-
-
-def mobilenet(folder: Path) -> Any:
-    config = HF.MobileNetV2Config(depth_multiplier=0.1, image_size=32, num_labels=5, tf_padding=True)
-    return saved(HF.MobileNetV2ForImageClassification(config), folder)
-
-
-def bert(folder: Path, **more: Any) -> Any:
-    return saved(HF.BertModel(HF.BertConfig(**SIZES, vocab_size=30, max_position_embeddings=16, **more)), folder)
-
-
-def two_towers(folder: Path) -> Any:
-    text = SIZES | {"vocab_size": 30, "max_position_embeddings": 16, "eos_token_id": 29, "bos_token_id": 0}
-    vision = SIZES | {"image_size": 16, "patch_size": 8}
-    return saved(HF.CLIPModel(HF.CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)), folder)
-
-
-def pictures(size: int, seed: int = 1) -> Tensor:
-    return torch.randint(0, 256, (3, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-
-
-TOKENS = torch.randint(1, 30, (4, 9), generator=torch.Generator().manual_seed(2))
-LENGTHS = torch.tensor([9, 2, 5, 1])
 
 
 def image_tower(folder: Path, **settings: Any) -> ImageTower:
@@ -202,76 +154,6 @@ def test_a_tower_is_built_again_from_what_it_wrote(tmp_path: Path) -> None:
 def test_half_precision_weights_become_float32(tmp_path: Path) -> None:
     vit(tmp_path).half().save_pretrained(tmp_path)
     assert {p.dtype for p in read_backbone(tmp_path, "vision").parameters()} == {torch.float32}
-
-
-def refusal(folder: Path) -> str:
-    with pytest.raises(CheckpointError) as caught:
-        read_backbone(folder, "vision")
-    said = str(caught.value)
-    assert str(folder) in said and "\n" not in said, said
-    return said
-
-
-def test_no_folder_and_no_model_are_refused(tmp_path: Path) -> None:
-    assert "has no config.json" in refusal(tmp_path)
-    assert "has no config.json" in refusal(tmp_path / "nowhere")
-    with pytest.raises(CheckpointError, match="holds no tower configuration"):
-        backbone_from_config(tmp_path, "vision")
-
-
-@pytest.mark.parametrize("content", ["{", "[]", '{"model_type": "no_such_type"}', "{}"])
-def test_a_damaged_configuration_is_refused(tmp_path: Path, content: str) -> None:
-    vit(tmp_path)
-    (tmp_path / "config.json").write_text(content)
-    assert "cannot be read as a transformers model" in refusal(tmp_path)
-
-
-@pytest.mark.parametrize("kept", [0.0, 0.001, 0.5, 0.999])
-def test_truncated_weights_are_refused(tmp_path: Path, kept: float) -> None:
-    vit(tmp_path)
-    content = (tmp_path / WEIGHTS).read_bytes()
-    (tmp_path / WEIGHTS).write_bytes(content[: int(kept * len(content))])
-    assert "cannot be read as a transformers model" in refusal(tmp_path)
-
-
-@pytest.mark.parametrize("content", [b"", b"not a pickle", None])
-def test_a_damaged_pickle_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    theirs = vit(tmp_path)
-    (tmp_path / WEIGHTS).unlink()
-    path = tmp_path / "pytorch_model.bin"
-    torch.save(theirs.state_dict(), path)
-    path.write_bytes(path.read_bytes()[:-900] if content is None else content)
-    assert "cannot be read as a transformers model" in refusal(tmp_path)
-
-
-def test_missing_weights_are_refused_by_name(tmp_path: Path) -> None:
-    vit(tmp_path)
-    state = load_file(tmp_path / WEIGHTS)
-    name = next(name for name in state if "layernorm.weight" in name)
-    del state[name]
-    save_file(state, tmp_path / WEIGHTS, metadata={"format": "pt"})
-    assert "lacks weights of its own model: layernorm.weight" in refusal(tmp_path)
-    (tmp_path / WEIGHTS).unlink()
-    assert "cannot be read as a transformers model" in refusal(tmp_path)
-
-
-def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
-    vit(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | {"hidden_size": 48}))
-    assert "another size" in refusal(tmp_path)
-
-
-def test_code_that_a_folder_brings_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even where somebody would say yes."""
-    monkeypatch.setattr("builtins.input", lambda *_: "y")
-    vit(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    own = {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}
-    (tmp_path / "config.json").write_text(json.dumps(config | own))
-    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')\n")
-    assert "cannot be read as a transformers model" in refusal(tmp_path)
-    assert not (tmp_path / "was_run").exists()
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v1_0.5_160", "mobilenet_v2_1.0_224"])
