@@ -66,3 +66,17 @@ def test_wrong_fields_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFix
         assert sentence in said and said.count("\n") == 1, said
     assert main(["train", "vit_tyni"]) == 2
     assert "did you mean 'vit_tiny'" in capsys.readouterr().err
+
+
+def test_a_run_that_got_nowhere_does_not_keep_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "vit"
+    assert main(["train", "vit_tiny", "--run", str(folder), "--data", str(tmp_path / "none")]) == 2
+    assert main(["train", "vit_tiny", "--run", str(folder), *SMALL, "--budget.steps", "1"]) == 0
+    assert yaml.safe_load((folder / "config.yaml").read_text())["data"] == SMALL[1]
+
+
+def test_a_budget_in_samples_replaces_one_in_steps(tmp_path: Path) -> None:
+    folder = tmp_path / "vit"
+    assert main(["train", "vit_tiny", "--run", str(folder), *SMALL, "--budget.samples", "32"]) == 0
+    assert yaml.safe_load((folder / "config.yaml").read_text())["budget"] == {"steps": 0, "samples": 32}
+    assert json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 2

@@ -81,6 +81,7 @@ def test_an_image_processor_within_a_whole_processor_is_read(tmp_path: Path) -> 
     ("plain", "said"),
     [
         ({"size": {"height": 8, "width": 8}, "resample": 1}, "resample 1 is not offered"),
+        ({"size": {"height": 8, "width": 8}, "image_mean": None}, "has no image_mean or no image_std"),
         ({"size": {"height": 8, "width": 8}, "do_resize": False}, "would keep different sizes"),
         ({"size": {"shortest_edge": 8}, "do_center_crop": False}, "would keep different sizes"),
         ({"size": {"shortest_edge": 8}, "crop_size": {"height": 9, "width": 8}}, "larger than the shorter side, 8"),

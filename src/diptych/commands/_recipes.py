@@ -54,12 +54,22 @@ def overridden(run: Run, arguments: list[str], prog: str) -> Run:
             raise unknown_name(f"field of {run.name}", name, known)
     if "--help" in arguments or "-h" in arguments:
         tyro.cli(type(run), args=["--help"], default=run, prog=prog, config=_FLAT)
+    arguments = _one_budget(arguments)
     output = io.StringIO()
     try:
         with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
             return tyro.cli(type(run), args=arguments, default=run, prog=prog, config=_FLAT)
     except SystemExit as error:
         raise ConfigError(_sentence(output.getvalue())) from error
+
+
+def _one_budget(arguments: list[str]) -> list[str]:
+    """A budget in steps takes the place of a recipe's in samples, and the other way round."""
+    given = {argument.partition("=")[0] for argument in arguments}
+    for kind, other in (("steps", "samples"), ("samples", "steps")):
+        if f"--budget.{kind}" in given and f"--budget.{other}" not in given:
+            return [*arguments, f"--budget.{other}", "0"]
+    return arguments
 
 
 def _positive(name: str) -> str:

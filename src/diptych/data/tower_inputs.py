@@ -96,6 +96,8 @@ def read_tower_images(folder: Path) -> TowerImages:
         raise DataError(f"{path}: resample {plain['resample']} is not offered: 2 (bilinear) or 3 (bicubic)")
     scale = float(plain.get("rescale_factor", 1 / 255)) if plain.get("do_rescale", True) else 1.0
     normalised = plain.get("do_normalize", True)
+    if normalised and not (plain.get("image_mean") and plain.get("image_std")):
+        raise DataError(f"{path}: normalises pictures, but has no image_mean or no image_std")
     mean = tuple(plain["image_mean"]) if normalised else (0.0, 0.0, 0.0)
     std = tuple(plain["image_std"]) if normalised else (1.0, 1.0, 1.0)
     return TowerImages(height, width, shorter_side, _KERNELS[plain.get("resample", 3)], scale, mean, std)

@@ -52,6 +52,9 @@ def _run_stages(run: Run, place: RunFolder, world: World, resume: bool) -> None:
     waiting = [stage for stage in run.stages() if not stage.done(context)]
     if world.size > 1:
         torch.distributed.barrier()  # all have looked before the first one makes something
+    if waiting and world.is_main:
+        # Of the session that makes something: what resumes a finished run is not what its weights came from.
+        write_text(place.environment, json.dumps(environment(), indent=2) + "\n")
     for stage in waiting:
         costs = stage.run(context)
         if world.is_main:
@@ -73,7 +76,7 @@ def _prepare(place: RunFolder, run: Run, resume: bool) -> None:
     if resume:
         sweep(place.path)
         sweep(place.path / "artifacts")
-    if RunFolder.is_one(place.path):
+    if RunFolder.is_one(place.path) and (resume or place.begun):
         if not resume:
             raise ConfigError(
                 f"{place.path} holds a run already: --resume latest goes on with it, --run names another folder"
@@ -81,7 +84,6 @@ def _prepare(place: RunFolder, run: Run, resume: bool) -> None:
         _require_same(yaml.safe_load(place.config.read_text(encoding="utf-8")), plain, place)
     else:
         write_text(place.config, yaml.safe_dump(plain, sort_keys=False))
-    write_text(place.environment, json.dumps(environment(), indent=2) + "\n")
 
 
 # What may change between two sessions of one run without changing what is computed.

@@ -36,6 +36,11 @@ class RunFolder:
         return (path / "config.yaml").is_file()
 
     @property
+    def begun(self) -> bool:
+        """Whether the run got anywhere: an artifact, a logged step or a checkpoint is there."""
+        return any(path.exists() for path in (self.path / "artifacts", self.metrics, self.checkpoints))
+
+    @property
     def config(self) -> Path:
         return self.path / "config.yaml"
 
