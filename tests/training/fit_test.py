@@ -15,6 +15,7 @@ import yaml
 from training_toys import HALF_WAY, PointSource, ToyRun, same
 
 from diptych.core.errors import ConfigError, DataError, DeviceError, MissingExtra
+from diptych.core.records.environment import environment
 from diptych.core.records.run_folder import RunFolder
 from diptych.training import checkpoint
 from diptych.training.fit import fit
@@ -78,6 +79,15 @@ class MorePoints(ToyRun):
 def test_other_data_is_refused_in_the_middle_of_an_epoch(run: RunFolder) -> None:
     with pytest.raises(DataError, match=r"the data changed \(points-40 when saved, points-41 now\)"):
         fit(MorePoints(save_every=3), run.path, resume=True)
+
+
+def test_the_environment_is_that_of_the_last_session_that_made_something(run: RunFolder) -> None:
+    run.environment.write_text("{}")
+    fit(HALF_WAY, run.path, resume=True)
+    assert json.loads(run.environment.read_text())["packages"] == environment()["packages"]
+    run.environment.write_text("{}")
+    fit(HALF_WAY, run.path, resume=True)
+    assert run.environment.read_text() == "{}"
 
 
 def test_a_folder_that_holds_a_run_is_not_trained_over(finished: RunFolder) -> None:

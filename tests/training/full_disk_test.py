@@ -165,8 +165,11 @@ def test_events_on_a_full_disk_are_a_sentence_too(disk: Disk) -> None:
 
 def test_a_read_only_disk_is_named(disk: Disk) -> None:
     disk.resize("2000k")
-    fit(HALF_WAY, disk.place / "run")
+    fit(HALF_WAY, disk.place / "finished")
+    run = fit(HALF_WAY, disk.place / "run")
+    (run.artifact("train") / "done").unlink()
     disk.read_only()
+    fit(HALF_WAY, disk.place / "finished", resume=True)  # has nothing to write
     for folder, resume in (("run", True), ("new", False)):
         with pytest.raises(StorageError, match="the file system is read-only: choose another folder"):
             fit(HALF_WAY, disk.place / folder, resume=resume)
