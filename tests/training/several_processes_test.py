@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from killed_runs import SERVER
-from training_toys import LineTask, ToyRun, same
+from training_toys import LinePredictor, LineTask, ToyRun, same
 
 from diptych.core.errors import Interrupted
 from diptych.core.records.run_folder import RunFolder
@@ -23,7 +24,7 @@ from diptych.training.fit import fit
 
 
 class Signalled(LineTask):
-    """The second process gets a signal in its third step, and is the slower one from then on."""
+    """The second process gets a signal in its third step; the first one takes its time to save."""
 
     steps = 0
 
@@ -31,6 +32,10 @@ class Signalled(LineTask):
         self.steps += 1
         if self.steps == 3 and dist.is_initialized() and dist.get_rank() == 1:
             signal.raise_signal(signal.SIGTERM)
+
+    def predictor(self) -> LinePredictor:
+        time.sleep(0.5)
+        return super().predictor()
 
 
 @dataclass(frozen=True)
