@@ -22,7 +22,7 @@ from diptych.data.images import image_of
 from diptych.data.text import Tokenizer
 from diptych.data.tower_inputs import TowerImages, read_tower_images
 from diptych.layers.frozen_pass import FrozenPass, Precision
-from diptych.layers.pretrained import ImageTower, TextTower, read_backbone
+from diptych.layers.pretrained import ImageTower, TextTower, Tower, read_backbone
 from diptych.layers.weight_hash import weight_hash
 from diptych.models.contrastive import locked_clip
 
@@ -67,9 +67,19 @@ class Towers:
 
     @torch.no_grad()
     def image_width(self) -> int:
-        """F of the image tower, by asking it."""
-        pixels_1CHW = torch.zeros(1, 3, self.images.height, self.images.width, dtype=torch.uint8)
-        return int(self.image(pixels_1CHW).shape[1])
+        """F of the image tower, by asking it.
+
+        Raises:
+            ConfigError: it is made for pictures of another size.
+        """
+        height, width = self.images.height, self.images.width
+        try:
+            return int(self.image(torch.zeros(1, 3, height, width, dtype=torch.uint8)).shape[1])
+        except ValueError as error:  # what the library's towers raise
+            raise ConfigError(
+                f"the image tower does not take pictures of {height} x {width}: --image_size 0 gives it the size that "
+                f"its folder names ({error})"
+            ) from error
 
     def text_width(self) -> int:
         """F of the text tower."""
@@ -104,7 +114,12 @@ def image_features(
         rows_NF: Rows = run(pixels_NCHW.to(device)).cpu().numpy()
         return np.split(rows_NF, len(items))
 
-    preprocessing = {"images": sides, "readout": towers.image.readout, "precision": precision}
+    preprocessing = {
+        "images": sides,
+        "readout": towers.image.readout,
+        "precision": precision,
+        "architecture": _architecture(towers.image),
+    }
     extraction = Extraction(weight_hash(towers.image), preprocessing, prepare, encode)
     return cached_features(root, source, extraction, threads=threads)
 
@@ -128,9 +143,16 @@ def text_features(
         "max_length": towers.texts.max_length,
         "readout": towers.text.readout,
         "precision": precision,
+        "architecture": _architecture(towers.text),
     }
     extraction = Extraction(weight_hash(towers.text), preprocessing, captions_of, encode)
     return cached_features(root, source, extraction, threads=threads)
+
+
+def _architecture(tower: Tower) -> dict[str, Any]:
+    """What of a backbone its weights do not show: activations, heads, norms."""
+    plain: dict[str, Any] = tower.config.to_dict()
+    return {name: plain[name] for name in plain if name != "transformers_version" and not name.startswith("_")}
 
 
 def all_rows(rows: FeatureRows) -> Tensor:
