@@ -93,15 +93,8 @@ def litdata_sides(jpegs: Path, folder: Path, scale: Scale, workers: int) -> Side
             fn=_encoded, inputs=paths, output_dir=str(folder), num_workers=workers, chunk_bytes="32MB", verbose=False
         )
 
-    class Pictures(litdata.StreamingDataset):  # type: ignore[misc, name-defined]
-        view: PilView
-
-        def __getitem__(self, index: int) -> Tensor:
-            return self.view(super().__getitem__(index)["image"])
-
     def side(view: PilView) -> Callable[[], int]:
-        data = Pictures(str(folder), shuffle=True, drop_last=True)
-        data.view = view
+        data = litdata.StreamingDataset(str(folder), shuffle=True, drop_last=True, transform=_OfImage(view))
         loader = litdata.StreamingDataLoader(
             data, batch_size=BATCH, num_workers=workers, persistent_workers=True, drop_last=True
         )
@@ -111,6 +104,16 @@ def litdata_sides(jpegs: Path, folder: Path, scale: Scale, workers: int) -> Side
         "litdata + PIL": side(PilView(scale)),
         "litdata + simplejpeg + torch resize, uint8 from the workers": side(FastView(scale)),
     }
+
+
+class _OfImage:
+    """Its workers may be spawned, so what they do must be importable."""
+
+    def __init__(self, view: PilView) -> None:
+        self.view = view
+
+    def __call__(self, sample: dict[str, Any]) -> Tensor:
+        return self.view(sample["image"])
 
 
 def _encoded(path: str) -> dict[str, Any]:

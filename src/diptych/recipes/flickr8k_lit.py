@@ -93,7 +93,7 @@ class LockedClipRun(Run):
 
 
 def flickr8k_lit() -> LockedClipRun:
-    """About seven minutes from a cold cache on two cores: MobileNetV2 and a small sentence encoder will do.
+    """About five minutes from a cold cache on two cores: MobileNetV2 and a small sentence encoder will do.
 
     Epochs are many because they cost only the heads; dropout of the features themselves is what keeps 5,500 photographs
     from being learned by heart.
