@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,6 +21,11 @@ from diptych.layers.normalise import Normalise
 
 SIZE, BATCH = 224, 64
 
+Epoch = Callable[[], int]
+"""Runs an epoch; the number of pictures."""
+Sides = dict[str, Callable[[], Epoch]]
+"""What makes each side's epoch, in the process that runs it."""
+
 
 def pack_raw(tars: Path, folder: Path) -> Path:
     """The corpus as raw members, the longest side 256: what ffcv's raw format holds too."""
@@ -28,23 +34,23 @@ def pack_raw(tars: Path, folder: Path) -> Path:
     return folder
 
 
-def ours(tars: Path, raw: Path, scale: tuple[float, float], threads: int) -> dict[str, Callable[[], int]]:
+def ours(tars: Path, raw: Path, scale: tuple[float, float], threads: int) -> Sides:
     """From JPEG and from raw members, with the cheaper settings as rows of their own."""
     image = ImagePreprocessing(SIZE, views=Views(crop_scale=scale))
     bilinear = replace(image, kernel="bilinear")
     half = replace(image, size=SIZE // 2)
     return {
-        "diptych": _epochs(tars, image, threads),
-        "diptych, raw": _epochs(raw, image, threads),
-        "diptych, uint8": _epochs(tars, image, threads, normalised=False),
-        "diptych, bilinear": _epochs(tars, bilinear, threads),
-        "diptych, raw, uint8, bilinear": _epochs(raw, bilinear, threads, normalised=False),
-        "diptych, 112 pixels": _epochs(tars, half, threads),
-        "diptych, 112 pixels, scaled decoding": _epochs(tars, replace(half, scaled_decoding=True), threads),
+        "diptych": partial(_epochs, tars, image, threads),
+        "diptych, raw": partial(_epochs, raw, image, threads),
+        "diptych, uint8": partial(_epochs, tars, image, threads, normalised=False),
+        "diptych, bilinear": partial(_epochs, tars, bilinear, threads),
+        "diptych, raw, uint8, bilinear": partial(_epochs, raw, bilinear, threads, normalised=False),
+        "diptych, 112 pixels": partial(_epochs, tars, half, threads),
+        "diptych, 112 pixels, scaled decoding": partial(_epochs, tars, replace(half, scaled_decoding=True), threads),
     }
 
 
-def _epochs(tars: Path, image: ImagePreprocessing, threads: int, normalised: bool = True) -> Callable[[], int]:
+def _epochs(tars: Path, image: ImagePreprocessing, threads: int, normalised: bool = True) -> Epoch:
     """Runs one epoch in another order each time; returns how many pictures it gave."""
     source = open_source(str(tars), ALL)
     tokenizer = Tokenizer.fit((text for i in range(500) for text in source[i].texts), 512)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import math
 import random
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from _loader_ours import BATCH, SIZE, Epoch, Sides
 from _measure import peer
 from diptych.data.images import CLIP_MEAN, CLIP_STD
 from diptych.data.resize import Window, resized
 from diptych.layers.normalise import Normalise
 
-SIZE, BATCH = 224, 64
 MEAN, STD = np.array(CLIP_MEAN, np.float32) * 255, np.array(CLIP_STD, np.float32) * 255
 
 Scale = tuple[float, float]
-Sides = dict[str, Callable[[], int]]
 
 
 class PilView:
@@ -69,40 +70,38 @@ def crop(width: int, height: int, scale: Scale) -> tuple[int, int, int, int]:
 
 def webdataset_sides(tars: Path, scale: Scale, workers: int) -> Sides:
     """Shards shuffled, a shuffle buffer of 1,000 samples, batches made in the workers."""
-    wds = peer("webdataset", "webdataset")
-    urls = sorted(map(str, tars.glob("*.tar")))
 
-    def side(view: PilView) -> Callable[[], int]:
+    def side(view: PilView) -> Epoch:
+        wds = peer("webdataset", "webdataset")
+        urls = sorted(map(str, tars.glob("*.tar")))
         data = wds.WebDataset(urls, shardshuffle=len(urls), empty_check=False).shuffle(1000).to_tuple("jpg", "txt")
         batches = data.map_tuple(view, bytes.decode).batched(BATCH, partial=False)
         loader = wds.WebLoader(batches, batch_size=None, num_workers=workers, persistent_workers=True)
         return lambda: drained(batch[0] for batch in loader)
 
     return {
-        "webdataset + PIL": side(PilView(scale)),
-        "webdataset + simplejpeg + torch resize, uint8 from the workers": side(FastView(scale)),
+        "webdataset + PIL": partial(side, PilView(scale)),
+        "webdataset + our decoder and kernel, uint8": partial(side, FastView(scale)),
     }
 
 
 def litdata_sides(jpegs: Path, folder: Path, scale: Scale, workers: int) -> Sides:
     """Its optimised chunks, shuffled."""
-    litdata = peer("litdata", "litdata")
-    if not folder.is_dir():
-        paths = sorted(map(str, jpegs.glob("*.jpg")))
-        litdata.optimize(
-            fn=_encoded, inputs=paths, output_dir=str(folder), num_workers=workers, chunk_bytes="32MB", verbose=False
-        )
 
-    def side(view: PilView) -> Callable[[], int]:
+    def side(view: PilView) -> Epoch:
+        litdata = peer("litdata", "litdata")
+        if not folder.is_dir():
+            paths = sorted(map(str, jpegs.glob("*.jpg")))
+            options = {"num_workers": workers, "chunk_bytes": "32MB", "verbose": False}
+            litdata.optimize(fn=_encoded, inputs=paths, output_dir=str(folder), **options)
         data = litdata.StreamingDataset(str(folder), shuffle=True, drop_last=True, transform=_OfImage(view))
-        loader = litdata.StreamingDataLoader(
-            data, batch_size=BATCH, num_workers=workers, persistent_workers=True, drop_last=True
-        )
+        options = {"num_workers": workers, "persistent_workers": True, "drop_last": True}
+        loader = litdata.StreamingDataLoader(data, batch_size=BATCH, **options)
         return lambda: drained(loader)
 
     return {
-        "litdata + PIL": side(PilView(scale)),
-        "litdata + simplejpeg + torch resize, uint8 from the workers": side(FastView(scale)),
+        "litdata + PIL": partial(side, PilView(scale)),
+        "litdata + our decoder and kernel, uint8": partial(side, FastView(scale)),
     }
 
 
@@ -122,25 +121,25 @@ def _encoded(path: str) -> dict[str, Any]:
 
 def ffcv_sides(jpegs: Path, folder: Path, scale: Scale, workers: int) -> Sides:
     """Its JPEG format and its raw format (longest side 256); it resizes with OpenCV's area kernel."""
-    try:
+
+    def side(name: str) -> Epoch:
         from ffcv.fields.rgb_image import RandomResizedCropRGBImageDecoder
         from ffcv.loader import Loader, OrderOption
         from ffcv.transforms import NormalizeImage, ToTensor, ToTorchImage
-    except ImportError:
-        print("ffcv is not installed (it needs OpenCV's and TurboJPEG's headers): left out")
-        return {}
 
-    def side(path: Path) -> Callable[[], int]:
+        write_ffcv(jpegs, folder, workers)
         decoder = RandomResizedCropRGBImageDecoder((SIZE, SIZE), scale=scale)
         steps = [decoder, NormalizeImage(MEAN, STD, np.float32), ToTensor(), ToTorchImage(channels_last=False)]
         loader = Loader(
-            str(path), batch_size=BATCH, num_workers=workers, order=OrderOption.RANDOM, drop_last=True, os_cache=True,
-            pipelines={"image": steps, "label": None},
+            str(folder / name), batch_size=BATCH, num_workers=workers, order=OrderOption.RANDOM, drop_last=True,
+            os_cache=True, pipelines={"image": steps, "label": None},
         )  # fmt: skip
         return lambda: drained(batch[0] for batch in loader)
 
-    write_ffcv(jpegs, folder, workers)
-    return {"ffcv, JPEG": side(folder / "jpeg.beton"), "ffcv, raw": side(folder / "raw256.beton")}
+    if importlib.util.find_spec("ffcv") is None:
+        print("ffcv is not installed (it needs OpenCV's and TurboJPEG's headers): left out")
+        return {}
+    return {"ffcv, JPEG": partial(side, "jpeg.beton"), "ffcv, raw": partial(side, "raw256.beton")}
 
 
 def write_ffcv(jpegs: Path, folder: Path, workers: int) -> None:

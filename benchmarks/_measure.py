@@ -111,7 +111,7 @@ def write(out: Path | None, rows: Sequence[Mapping[str, Any]], **more: Any) -> N
     found["packages"] = {**packages, **found["packages"]}
     found["memory_gb"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
     document = {
-        "command": shlex.join(["python", *sys.argv]),
+        "command": shlex.join(["python", *(_without_folders(word) for word in sys.argv)]),
         "date": time.strftime("%Y-%m-%d %H:%M %Z"),
         "machine": platform.machine(),
         "load_after": [round(value, 2) for value in os.getloadavg()],
@@ -122,6 +122,11 @@ def write(out: Path | None, rows: Sequence[Mapping[str, Any]], **more: Any) -> N
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(document, indent=1, default=str) + "\n", encoding="utf-8")
     print(f"wrote {out}")
+
+
+def _without_folders(word: str) -> str:
+    """A path of this machine as its last part, which is what matters elsewhere."""
+    return Path(word).name if Path(word).is_absolute() else word
 
 
 def _version(package: str) -> str:

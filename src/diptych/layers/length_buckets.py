@@ -26,16 +26,16 @@ def in_length_buckets(
         encode: gives a row [B, D] a text that does not depend on padding.
         buckets: the most pieces to cut into.
     """
-    cuts = bucket_ends(lengths_B.tolist(), buckets)
+    lengths = lengths_B.tolist()
+    cuts = bucket_ends(lengths, buckets)
     if len(cuts) == 1:
-        longest = int(lengths_B.max())
-        return encode(tokens_BT[:, :longest], lengths_B)
+        return encode(tokens_BT[:, : max(lengths)], lengths_B)
     order_B = lengths_B.argsort(stable=True)
+    ordered = sorted(lengths)
     rows, begin = [], 0
     for end in cuts:
         chosen = order_B[begin:end]
-        longest = int(lengths_B[chosen[-1]])
-        rows.append(encode(tokens_BT[chosen, :longest], lengths_B[chosen]))
+        rows.append(encode(tokens_BT[chosen, : ordered[end - 1]], lengths_B[chosen]))
         begin = end
     return torch.cat(rows)[order_B.argsort()]
 
