@@ -170,3 +170,14 @@ def test_padding_is_to_the_longest_or_to_a_length() -> None:
     assert tokens_BT.tolist() == [[5, 6, 7, 9], [8, 9, 9, 9]]
     tokens_BT, lengths_B = pad_tokens([], pad_id=9)
     assert tokens_BT.shape == (0, 0) and lengths_B.shape == (0,)
+
+
+def test_a_text_that_comes_again_has_the_same_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diptych.data.text._MOST_KNOWN", 1)
+    tokenizer = Tokenizer.fit(["a red circle", "a blue square"], 300)
+    for text in ("a red circle", "a blue square", "a red circle", "a blue square"):
+        (once,) = tokenizer.encode([text], 77)
+        assert once == tokenizer.encode([text, text], 77)[1]
+        assert once == [tokenizer.start_id, *tokenizer.backend.encode(text).ids, tokenizer.end_id]
+        once.clear()  # the caller's own list
+    assert tokenizer.encode(["a red circle"], 5)[0] == tokenizer.encode(["a red circle", ""], 5)[0]

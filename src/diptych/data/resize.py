@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from diptych.core.visual import Pixels
 
@@ -46,9 +47,15 @@ def resize_into(out_HWC: Pixels, pixels_HWC: Pixels, window: Window, kernel: Ker
         return
     if not crop_HWC.flags.c_contiguous or not crop_HWC.flags.writeable:
         crop_HWC = _scratch_copy(crop_HWC)
-    source_1CHW = torch.from_numpy(crop_HWC).permute(2, 0, 1).unsqueeze(0)
-    target_1CHW = torch.from_numpy(out_HWC).permute(2, 0, 1).unsqueeze(0)
+    source_1CHW, target_1CHW = _channels_first(crop_HWC), _channels_first(out_HWC)
     _KERNELS[kernel](source_1CHW, list(out_HWC.shape[:2]), False, None, None, out=target_1CHW)
+
+
+def _channels_first(pixels_HWC: Pixels) -> Tensor:
+    """The same memory. Numpy turns the axes: torch would let go of the interpreter lock for each step, and among
+    threads every return of the lock costs more than the step.
+    """
+    return torch.from_numpy(pixels_HWC.transpose(2, 0, 1)[None])
 
 
 def resized(pixels_HWC: Pixels, window: Window, height: int, width: int, kernel: Kernel = "bicubic") -> Pixels:

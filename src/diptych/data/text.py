@@ -21,6 +21,8 @@ from diptych.data.text_files import SpecialIds, read_folder, read_json
 
 START, END, PAD = "<start>", "<end>", "<pad>"
 _CONTROL = (START, END, PAD)
+_MOST_KNOWN = 100_000
+"""Texts whose ids are remembered: some 50 MB."""
 
 
 class Tokenizer:
@@ -46,6 +48,7 @@ class Tokenizer:
             if index is not None and not 0 <= index < self.vocab_size:
                 raise ConfigError(f"the {name} token's id {index} is outside the vocabulary of {self.vocab_size}")
         self._head = [] if start_id is None else [start_id]
+        self._known: dict[str, list[int]] = {}
 
     @classmethod
     def fit(cls, texts: Iterable[str], vocab_size: int = 8192, lowercase: bool = True) -> Tokenizer:
@@ -127,10 +130,19 @@ class Tokenizer:
         if room < 1:
             raise ConfigError(f"max_length {max_length} leaves no room for text between the control tokens")
         if len(texts) == 1:  # the batch entry starts threads of its own, which worker threads must not
-            bodies = [self.backend.encode(texts[0], add_special_tokens=False).ids]
+            bodies = [self._body(texts[0])]
         else:
             bodies = [e.ids for e in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
         return [[*self._head, *body[:room], self.end_id] for body in bodies]
+
+    def _body(self, text: str) -> list[int]:
+        """Ids of one text, remembered: captions come again in every epoch, and encoding one holds up other threads."""
+        body = self._known.get(text)
+        if body is None:
+            body = self.backend.encode(text, add_special_tokens=False).ids
+            if len(self._known) < _MOST_KNOWN:
+                self._known[text] = body
+        return body
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, up to the first end token; control tokens leave nothing behind."""
