@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import sleep
@@ -263,6 +263,15 @@ def test_a_loss_that_is_not_finite_is_one_sentence(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as in a terminal; a process that was started in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("kind", "stopped"), [(Interrupting, KeyboardInterrupt), (Terminating, SystemExit)])
 def test_a_signal_leaves_nothing(kind: type[Task[Any]], stopped: type[BaseException], tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
