@@ -129,11 +129,47 @@ class GlobalTask(Task[BatchT]):
 
     @abstractmethod
     def losses_from(self, features: Features, phase: str = "main") -> Losses:
-        """The GLOBAL_BATCH parts on the gathered rows."""
+        """The GLOBAL_BATCH parts on the gathered rows.
+
+        Called once a step and phase, on the rows of the whole global batch, the same on every process. So parameters
+        that are used here alone (a scale, a projection head) get their gradient here, and a head with batch norm that
+        runs here has the statistics of the global batch, however it is cut and spread.
+        """
 
     def losses(self, batch: BatchT, phase: str = "main") -> Losses:
         output = self.features(batch, phase)
         return {**output.parts, **self.losses_from(output.features, phase)}
+
+
+class PairwiseTask(GlobalTask[BatchT]):
+    """A global term that is a sum over pairs of a row of one side and a row of the other (the sigmoid losses).
+
+    Nothing is normalised over the batch, so the rows of one side may travel round a ring of processes, each of which
+    holds two blocks at a time and never the whole; that ring is written once, in training.
+
+    Attributes:
+        travelling: the names of the features of the side that travels; the others stay where they were computed.
+    """
+
+    travelling: tuple[str, ...]
+
+    @abstractmethod
+    def pair_losses(self, here: Features, there: Features, own: bool, phase: str = "main") -> Losses:
+        """GLOBAL_BATCH parts over every pair of a row of `here` and a row of `there`.
+
+        Args:
+            here: the features that stay.
+            there: the features that travel, of any process.
+            own: whether row i of both sides is the same sample; otherwise all pairs are of different samples.
+
+        Returns:
+            parts whose `sum` adds up over all blocks of pairs and whose `count` is the number of rows of `here`.
+        """
+
+    def losses_from(self, features: Features, phase: str = "main") -> Losses:
+        there = Features({name: features[name] for name in self.travelling})
+        here = Features({name: rows for name, rows in features.items() if name not in there})
+        return self.pair_losses(here, there, True, phase)
 
 
 def decay_groups(module: nn.Module, lr_scale: float = 1.0) -> list[ParamGroup]:

@@ -52,12 +52,22 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=eps)
         self.mlp = Mlp(width, hidden, activation)
 
-    def forward(self, x_BTD: Tensor, mask_BTS: Tensor | None = None, causal: bool = False) -> Tensor:
+    def forward(
+        self, x_BTD: Tensor, mask_BTS: Tensor | None = None, causal: bool = False, positions_B: Tensor | None = None
+    ) -> Tensor:
+        """The output [B, T, D], or [B, D] at one position of each row: one door, which FSDP2 watches.
+
+        Args:
+            mask_BTS: True where a query may look; None for everywhere.
+            positions_B: the only positions to compute; what they may not see must be hidden by a mask [B, 1, T].
+        """
+        if positions_B is not None:
+            return self._at(x_BTD, positions_B, mask_BTS)
         x_BTD = x_BTD + self.attention(self.norm1(x_BTD), mask_BTS, causal)
         out: Tensor = x_BTD + self.mlp(self.norm2(x_BTD))
         return out
 
-    def at(self, x_BTD: Tensor, positions_B: Tensor, mask_B1T: Tensor | None = None) -> Tensor:
+    def _at(self, x_BTD: Tensor, positions_B: Tensor, mask_B1T: Tensor | None) -> Tensor:
         """The block's output [B, D] at one position of each row: all that a pooled last block needs.
 
         The other positions serve as keys and values only, so their queries, output map and MLP are not computed.
@@ -114,9 +124,8 @@ class Transformer(nn.Module):
         full_mask = None if causal or mask_B1T is None else mask_B1T
         for block in self.blocks[:-1]:
             x_BTD = self._run(block, x_BTD, full_mask, causal)
-        last = self.blocks[-1]
-        assert isinstance(last, Block)
-        return last.at(x_BTD, positions_B, mask_B1T)
+        out: Tensor = self.blocks[-1](x_BTD, mask_B1T, positions_B=positions_B)
+        return out
 
     def _run(self, block: nn.Module, x_BTD: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
         if self.checkpointing and torch.is_grad_enabled():
