@@ -181,3 +181,10 @@ def test_a_text_that_comes_again_has_the_same_ids(monkeypatch: pytest.MonkeyPatc
         assert once == [tokenizer.start_id, *tokenizer.backend.encode(text).ids, tokenizer.end_id]
         once.clear()  # the caller's own list
     assert tokenizer.encode(["a red circle"], 5)[0] == tokenizer.encode(["a red circle", ""], 5)[0]
+
+
+def test_texts_that_will_not_come_again_are_not_remembered() -> None:
+    tokenizer = Tokenizer.fit(["a cat"], 300)
+    first = tokenizer.encode(["a dog"], 16, remember=False)
+    assert not tokenizer._known
+    assert tokenizer.encode(["a dog"], 16) == first and list(tokenizer._known) == ["a dog"]

@@ -120,8 +120,11 @@ class Tokenizer:
             part.write_text(backend.to_str(pretty=True), encoding="utf-8")
             part.chmod(0o644)
 
-    def encode(self, texts: Sequence[str], max_length: int) -> list[list[int]]:
+    def encode(self, texts: Sequence[str], max_length: int, remember: bool = True) -> list[list[int]]:
         """Ids of each text, at most `max_length` with the control tokens; what is cut off never includes the end.
+
+        Args:
+            remember: whether the ids of a lone text are kept; False for one that will not come again.
 
         Raises:
             ConfigError: `max_length` has no room for a single token of text.
@@ -130,17 +133,17 @@ class Tokenizer:
         if room < 1:
             raise ConfigError(f"max_length {max_length} leaves no room for text between the control tokens")
         if len(texts) == 1:  # the batch entry starts threads of its own, which worker threads must not
-            bodies = [self._body(texts[0])]
+            bodies = [self._body(texts[0], remember)]
         else:
             bodies = [e.ids for e in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
         return [[*self._head, *body[:room], self.end_id] for body in bodies]
 
-    def _body(self, text: str) -> list[int]:
+    def _body(self, text: str, remember: bool) -> list[int]:
         """Ids of one text, remembered: captions come again in every epoch, and encoding one holds up other threads."""
         body = self._known.get(text)
         if body is None:
             body = self.backend.encode(text, add_special_tokens=False).ids
-            if len(self._known) < _MOST_KNOWN:
+            if remember and len(self._known) < _MOST_KNOWN:
                 self._known[text] = body
         return body
 
