@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from diptych.core.records.run_folder import RunFolder
 from diptych.core.task import ParamGroup, Task
 from diptych.training import checkpoint
 from diptych.training.ema import WeightAverage
+from diptych.training.fit import fit
+from diptych.training.state import TrainingState
 
 
 @pytest.mark.parametrize("name", ["train-00000005", "other-00000003"])
@@ -51,11 +54,11 @@ class WithGain(LineTask):
         self.gain = nn.Parameter(torch.ones(()))
 
 
-class OneGroup(LineTask):
-    """Gains and matrices are optimised alike."""
+class OneFrozen(LineTask):
+    """The bias is not trained."""
 
     def trainable(self) -> dict[str, list[ParamGroup]]:
-        return {"main": [ParamGroup(dict(self.named_parameters()))]}
+        return {"main": [ParamGroup({"line.weight": self.line.weight})]}
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ TASKS: dict[str, Callable[[], Task[Any]]] = {
     "wide": Wide,
     "gain": WithGain,
     "phases": TwoPhaseTask,
-    "groups": OneGroup,
+    "frozen": OneFrozen,
     "plain": LineTask,
 }
 
@@ -95,7 +98,7 @@ def change_class(run: RunFolder, settings: ToyRun) -> None:
         ("wide", "is of another model: line.bias differs"),
         ("gain", "is of another model: gain differs"),
         ("phases", "was saved with other phases"),
-        ("groups", "the optimizer of phase 'main' has other parameters"),
+        ("frozen", "the optimizer of phase 'main' has other parameters"),
     ],
 )
 def test_a_checkpoint_of_another_model_is_refused(run: RunFolder, name: str, said: str) -> None:
@@ -110,19 +113,20 @@ def test_a_checkpoint_without_the_average_is_refused(run: RunFolder) -> None:
     assert "with other phases or another weight average" in refused(run, settings)
 
 
-def test_nothing_is_loaded_from_a_checkpoint_that_fits_only_in_part(run: RunFolder) -> None:
-    folder = run.checkpoints / "train-00000003"
-    _, tensors = checkpoint.load(folder)
-    task = OneGroup()
+def test_nothing_is_loaded_from_a_checkpoint_that_fits_only_in_part(run: RunFolder, tmp_path: Path) -> None:
+    folder = run.checkpoints / "train-00000003" / checkpoint.TENSORS
+    task = OneFrozen()
     optimizers = {"main": HALF_WAY.optimizer.build(task.trainable()["main"])}
     before = {name: tensor.clone() for name, tensor in task.state_dict().items()}
     random = torch.get_rng_state()
     with pytest.raises(CheckpointError, match="other parameters"):
-        checkpoint.restore(folder, task, optimizers, None, tensors)
+        TrainingState.of(task, optimizers, None).restore(folder)
     assert same(task.state_dict(), before) and torch.equal(torch.get_rng_state(), random)
-    fitting = {"main": HALF_WAY.optimizer.build(LineTask.trainable(task)["main"])}
-    average = WeightAverage(task.line, 0.9)  # names without "line."
-    kept = WeightAverage(task, 0.9).state_dict()
+    averaged = fit(replace(HALF_WAY, ema_decay=0.9), tmp_path / "averaged").checkpoints / "train-00000006"
+    whole = LineTask()
+    before = {name: tensor.clone() for name, tensor in whole.state_dict().items()}
+    fitting = {"main": HALF_WAY.optimizer.build(whole.trainable()["main"])}
+    average = WeightAverage(whole.line, 0.9)  # names without "line."
     with pytest.raises(CheckpointError, match="the weight average is of other parameters"):
-        checkpoint.restore(folder, task, fitting, average, {**tensors, "average": kept})
-    assert same(task.state_dict(), before) and not fitting["main"].state
+        TrainingState.of(whole, fitting, average).restore(averaged / checkpoint.TENSORS)
+    assert same(whole.state_dict(), before) and not fitting["main"].state

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-import zipfile
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from training_toys import HALF_WAY, LineTask, refused, same
+from safetensors.torch import save_file
+from training_toys import HALF_WAY, LineTask, refused, same, weights_in
 
 from diptych.capabilities.load import load as load_model
 from diptych.core.errors import CheckpointError
 from diptych.core.records.run_folder import RunFolder
 from diptych.training import checkpoint
 from diptych.training.fit import fit
+from diptych.training.state import TrainingState
 
 
 def cut(path: Path, share: float) -> None:
@@ -23,10 +25,21 @@ def cut(path: Path, share: float) -> None:
     path.write_bytes(data[: int(len(data) * share)])
 
 
+def shard(folder: Path) -> Path:
+    """The one file of a checkpoint's tensors."""
+    (found,) = (folder / checkpoint.TENSORS).iterdir()
+    return found
+
+
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9, 0.99])
 def test_a_truncated_training_state_is_refused_by_name(run: RunFolder, share: float) -> None:
-    cut(run.checkpoints / "train-00000003" / "training.pt", share)
+    folder = run.checkpoints / "train-00000003"
+    cut(shard(folder), share)
     assert "train-00000003 is truncated or damaged" in refused(run)
+    state = json.loads((folder / "state.json").read_text())
+    state["files"][shard(folder).name] = shard(folder).stat().st_size  # as if it had been written so
+    (folder / "state.json").write_text(json.dumps(state))
+    assert "training is truncated or damaged" in refused(run)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
@@ -41,10 +54,11 @@ def test_a_state_file_of_something_else_is_refused(run: RunFolder, text: str) ->
     assert "train-00000003 is truncated or damaged" in refused(run)
 
 
-@pytest.mark.parametrize("name", ["training.pt", "state.json"])
-def test_a_missing_file_is_named(run: RunFolder, name: str) -> None:
-    (run.checkpoints / "train-00000003" / name).unlink()
-    assert f"train-00000003 is no complete checkpoint, {name} is missing: remove it" in refused(run)
+def test_a_missing_file_is_named(run: RunFolder) -> None:
+    folder = run.checkpoints / "train-00000003"
+    for path in (shard(folder), folder / "state.json"):
+        path.unlink()
+        assert f"train-00000003 is no complete checkpoint, {path.name} is missing: remove it" in refused(run)
 
 
 @pytest.mark.parametrize(("name", "said"), [("model.safetensors", "no weights at"), ("model.json", "not a model")])
@@ -63,38 +77,39 @@ def test_truncated_weights_of_the_model_are_refused_on_loading(run: RunFolder, s
 
 
 def test_another_file_in_the_place_of_the_state_is_refused(run: RunFolder) -> None:
-    path = run.checkpoints / "train-00000003" / "training.pt"
-    torch.save({"weights": torch.zeros(3)}, path)
-    assert "training.pt is not the state of a training" in refused(run)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("letter.txt", "not a checkpoint")
-    assert "truncated or damaged" in refused(run)
+    path = shard(run.checkpoints / "train-00000003")
+    size = path.stat().st_size
+    save_file({"weights": torch.zeros(3)}, path)
+    assert "another size" in refused(run)
+    path.write_bytes(b"x" * size)
+    assert "training is truncated or damaged" in refused(run)
 
 
 def test_what_is_restored_is_what_was_saved(run: RunFolder) -> None:
-    progress, tensors = checkpoint.load(run.checkpoints / "train-00000003")
+    folder = run.checkpoints / "train-00000003"
+    progress, tensors = checkpoint.load(folder)
     assert (progress.stage, progress.step, progress.samples) == ("train", 3, 24)
     task = LineTask()
     optimizers = {"main": HALF_WAY.optimizer.build(task.trainable()["main"])}
-    checkpoint.restore(run.checkpoints / "train-00000003", task, optimizers, None, tensors)
-    assert same(task.state_dict(), tensors["task"])
-    states = optimizers["main"].state_dict()["state"]
-    assert states.keys() == {0, 1}
-    for index, state in states.items():
-        assert float(state["step"]) == 3
-        assert same(state, tensors["optimizers"]["main"]["state"][index])
+    torch.manual_seed(1)
+    state = TrainingState.of(task, optimizers, None)
+    state.restore(folder / checkpoint.TENSORS)
+    assert same(task.state_dict(), weights_in(folder))
+    assert float(optimizers["main"].state[task.line.weight]["step"]) == 3
+    assert same(state.tensors(), tensors)
     assert torch.equal(torch.get_rng_state(), tensors["random"])
+    assert {name.partition("/")[0] for name in tensors} == {"task", "optimizer", "random"}
 
 
 def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     task = LineTask()
-    state: dict[str, Any] = {"task": {}, "optimizers": {}, "average": None, "random": torch.get_rng_state()}
+    state = {"random": torch.get_rng_state()}
     for step in (1, 2, 10, 9, 11):
-        folder = checkpoint.save(run, checkpoint.Progress("train", step), state, task.predictor())
+        folder = checkpoint.save(run, checkpoint.Progress("train", step), state, lambda: nullcontext(task.predictor()))
         if step == 2:
             checkpoint.mark_best(run, folder, "score", 0.5)
-    checkpoint.save(run, checkpoint.Progress("tune", 1), state, task.predictor())
+    checkpoint.save(run, checkpoint.Progress("tune", 1), state, lambda: nullcontext(task.predictor()))
     checkpoint.prune(run, "train", 2)
     assert {f.name for f in run.saved()} == {"train-00000002", "train-00000010", "train-00000011", "tune-00000001"}
     assert checkpoint.latest(run, "train") == run.checkpoints / "train-00000011"
@@ -120,9 +135,9 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one_once_it_is_remov
 ) -> None:
     damaged = run.checkpoints / "train-00000006"
     shutil.copytree(finished.checkpoints / damaged.name, damaged)
-    cut(damaged / "training.pt", 0.5)
+    cut(shard(damaged), 0.5)
     assert "train-00000006 is truncated" in refused(run)
     shutil.rmtree(damaged)
     fit(HALF_WAY, run.path, resume=True)
-    expected = checkpoint.load(finished.checkpoints / damaged.name)[1]["task"]
-    assert same(checkpoint.load(damaged)[1]["task"], expected)
+    expected = weights_in(finished.checkpoints / damaged.name)
+    assert same(weights_in(damaged), expected)

@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from training_toys import HALF_WAY, PointSource, ToyRun, same
+from training_toys import HALF_WAY, PointSource, ToyRun, same, weights_in
 
 from diptych.core.errors import ConfigError, DataError, DeviceError, MissingExtra
 from diptych.core.records.environment import environment
 from diptych.core.records.run_folder import RunFolder
-from diptych.training import checkpoint
 from diptych.training.fit import fit
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget
@@ -25,7 +24,7 @@ from diptych.training.stages import Artifact, Context, Report, Stage, Train
 
 
 def weights(run: RunFolder) -> dict[str, torch.Tensor]:
-    tensors: dict[str, torch.Tensor] = checkpoint.load(run.checkpoints / "train-00000006")[1]["task"]
+    tensors: dict[str, torch.Tensor] = weights_in(run.checkpoints / "train-00000006")
     return tensors
 
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 
+from diptych.training import checkpoint, state
+
 STEPS = 30
 TINY = (
     *("--data", "scenes?objects=1&size=32&count=96", "--image.size", "32", "--model.vision.image_size", "32"),
@@ -52,7 +54,7 @@ class Moment:
     Attributes:
         nth: counted from 1; 0 for never.
         event: only such events of Python's audit hooks ("open", "os.rename", "os.remove"); "" for all of them; or
-            HALF_WRITTEN: half of `training.pt` is on the disk.
+            HALF_WRITTEN: half of the training state is on the disk.
         name: only files whose names start so.
     """
 
@@ -85,17 +87,17 @@ class _Watch:
             if self.count == self.moment.nth:
                 os.kill(os.getpid(), self.moment.number)
 
-    def save(self, tensors: Any, file: Any) -> None:
-        """torch.save that is struck in the middle."""
-        _SAVE(tensors, file)
-        file.flush()
-        file.truncate(file.tell() // 2)
-        self.see(Path(file.name).name)
-        file.seek(0)
-        _SAVE(tensors, file)
+    def write(self, tensors: state.Tensors, folder: Path) -> None:
+        """state.write that is struck in the middle."""
+        _WRITE(tensors, folder)
+        (file,) = folder.iterdir()
+        data = file.read_bytes()
+        file.write_bytes(data[: len(data) // 2])
+        self.see(folder.name)
+        file.write_bytes(data)
 
 
-_SAVE = torch.save
+_WRITE = state.write
 
 
 def _train(folder: Path, arguments: Sequence[str], moment: Moment) -> None:
@@ -107,7 +109,7 @@ def _train(folder: Path, arguments: Sequence[str], moment: Moment) -> None:
         os.dup2(log.fileno(), 2)
     watch = _Watch(folder, moment)
     if moment.event == HALF_WRITTEN:
-        torch.save = watch.save  # type: ignore[assignment]
+        checkpoint.write = watch.write  # type: ignore[attr-defined]
     else:
         sys.addaudithook(watch)
     code = main(["train", "clip_tiny", "--run", str(folder), *arguments])
@@ -167,8 +169,8 @@ def assert_same_run(found: Path, expected: Path) -> None:
         other = found / path.relative_to(expected)
         if path.name in ("best.json", "config.yaml", "tokenizer.json", "model.safetensors", "model.json", "data.json"):
             assert other.read_bytes() == path.read_bytes(), path
-        elif path.name == "training.pt":
-            assert_equal(torch.load(other, weights_only=True), torch.load(path, weights_only=True), path.name)
+        elif path.name == checkpoint.TENSORS and path.is_dir():
+            assert_equal(state.read(other), state.read(path), path.name)
         elif path.name == "state.json":
             assert_equal(without_seconds(other), without_seconds(path), path.name)
 
@@ -179,8 +181,8 @@ def names(folder: Path) -> list[str]:
     return sorted(str(path) for path in paths if path.parts[0] != "events")
 
 
-def without_seconds(state: Path) -> dict[str, Any]:
-    return {name: value for name, value in json.loads(state.read_text()).items() if name != "seconds"}
+def without_seconds(path: Path) -> dict[str, Any]:
+    return {name: value for name, value in json.loads(path.read_text()).items() if name != "seconds"}
 
 
 def assert_equal(found: Any, expected: Any, where: str) -> None:

@@ -37,8 +37,8 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 KILLED = {
     "between two checkpoints": Moment(14, "open", "metrics.jsonl"),
-    "in the middle of writing a checkpoint": Moment(4, HALF_WRITTEN, "training.pt"),
-    "in the middle of removing an old checkpoint": Moment(7, "os.remove", "training.pt"),
+    "in the middle of writing a checkpoint": Moment(4, HALF_WRITTEN, "training"),
+    "in the middle of removing an old checkpoint": Moment(7, "os.remove", "shard"),
 }
 
 

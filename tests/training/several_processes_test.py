@@ -14,12 +14,11 @@ import pytest
 import torch
 import torch.distributed as dist
 from killed_runs import SERVER
-from training_toys import LinePredictor, LineTask, ToyRun, same
+from training_toys import LinePredictor, LineTask, ToyRun, same, weights_in
 
 from diptych.core.errors import Interrupted
 from diptych.core.records.run_folder import RunFolder
 from diptych.core.task import Task
-from diptych.training import checkpoint
 from diptych.training.fit import fit
 
 
@@ -53,7 +52,7 @@ def session(rank: int, port: int, folder: Path, settings: ToyRun, resume: bool) 
         fit(settings, folder, resume=resume)
     except Interrupted as stopped:
         # Nobody has left before the state is on the disk.
-        assert (folder / "checkpoints" / "train-00000003" / "training.pt").is_file()
+        assert (folder / "checkpoints" / "train-00000003" / "state.json").is_file()
         os._exit(stopped.exit_code)
     os._exit(0)
 
@@ -73,7 +72,7 @@ def two_processes(folder: Path, settings: ToyRun, resume: bool = False) -> list[
 
 
 def last(folder: Path) -> dict[str, torch.Tensor]:
-    tensors: dict[str, torch.Tensor] = checkpoint.load(folder / "checkpoints" / "train-00000006")[1]["task"]
+    tensors: dict[str, torch.Tensor] = weights_in(folder / "checkpoints" / "train-00000006")
     return tensors
 
 

@@ -23,6 +23,7 @@ from diptych.core.records.run_folder import RunFolder
 from diptych.core.sample import Sample
 from diptych.core.seeding import Draw, hash_to_int
 from diptych.core.task import ParamGroup, Task
+from diptych.training import checkpoint
 from diptych.training.fit import fit
 from diptych.training.run import Budget, Run
 from diptych.training.stages import Evaluate, Stage, Train
@@ -164,6 +165,12 @@ class TwoPhaseTask(LineTask):
     def losses(self, batch: Points, phase: str = "main") -> Losses:
         found_B = self.line(batch.x_BD).squeeze(1)
         return {f"fit_{phase}": Part(((found_B - batch.y_B) ** 2).sum(), batch.num_samples)}
+
+
+def weights_in(folder: Path) -> dict[str, Tensor]:
+    """The task's weights in a checkpoint, whole."""
+    tensors = checkpoint.load(folder)[1]
+    return {name.removeprefix("task/"): tensor for name, tensor in tensors.items() if name.startswith("task/")}
 
 
 def gradients(task: nn.Module) -> dict[str, Tensor]:

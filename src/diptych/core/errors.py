@@ -59,6 +59,10 @@ class TrainingDiverged(DiptychError):
     """A loss that is not finite; raised before the optimizer sees it."""
 
 
+class ProcessLost(DiptychError):
+    """Another process of the run is gone or has stopped; the sentence says which, and why where it is known."""
+
+
 class Interrupted(BaseException):
     """Training stopped for a signal after its state was saved.
 

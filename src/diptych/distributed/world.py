@@ -7,9 +7,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+
+_PATIENCE = timedelta(days=1)
+"""How long a collective may wait. It is `watch.Watch` that ends a run which stands still, and says why."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ def joined(device: torch.device) -> Iterator[World]:
     if joins:
         if device.type == "cuda":
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield current()
     finally:

@@ -1,9 +1,10 @@
 """One exact backward pass over a global batch, however it is cut into micro-batches and spread over processes.
 
 Parts of scope `mean` are divided by the count of the whole global batch, which is known before the first backward
-pass. A term over the global batch goes through gradient caching (Gao et al. 2021, arXiv 2101.06983) when there are
-several micro-batches: embed everything without a graph, take the loss's gradient with respect to the embeddings, embed
-again with a graph and hand each micro-batch its rows. Both give the gradient of the whole batch, not an estimate.
+pass. A term over the global batch is evaluated once, on constants, for its gradients with respect to the rows
+(global_loss.py), which are then carried into the graph that made the rows. With several micro-batches that is gradient
+caching (Gao et al. 2021, arXiv 2101.06983): embed everything without a graph, take the loss's gradients, embed again
+with a graph and hand each micro-batch its rows. Both give the gradient of the whole batch, not an estimate.
 
 W processes. DDP averages gradients over processes, so what a process holds of a sum is multiplied by W here.
 """
@@ -16,23 +17,17 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from diptych.core.losses import Losses, Scope
 from diptych.core.seeding import seed_everything
-from diptych.core.task import Batch, Features, GlobalTask, Task
-from diptych.distributed.gather import gather_rows, row_counts, sum_over_ranks
+from diptych.core.task import Batch, Features, GlobalTask
+from diptych.distributed.gather import sum_over_ranks
 from diptych.distributed.world import current
+from diptych.training import parallel
+from diptych.training.global_loss import GlobalLoss, global_loss
 
 T = TypeVar("T")
 Autocast = Callable[[], AbstractContextManager[Any]]
-
-
-def unwrap(wrapped: nn.Module) -> Task[Any]:
-    """The task inside its wrapper."""
-    task = wrapped.module if isinstance(wrapped, DistributedDataParallel) else wrapped
-    assert isinstance(task, Task)
-    return task
 
 
 def backward(
@@ -46,7 +41,7 @@ def backward(
     """Adds the gradient of the global batch to the parameters' `.grad`.
 
     Args:
-        wrapped: the task, or DDP around it.
+        wrapped: the task, as `parallel.wrap` returns it.
         batches: this process's micro-batches, in order.
         phase: one of the task's phases.
         autocast: makes the context of each forward pass.
@@ -64,6 +59,7 @@ def backward(
         losses = passes.at_once(batches[0], counts)
     else:
         losses = passes.cached(batches, counts)
+    parallel.average_unsharded(wrapped)
     return _summary(losses, counts)
 
 
@@ -72,7 +68,7 @@ class _Passes:
 
     def __init__(self, wrapped: nn.Module, phase: str, autocast: Autocast, seed: tuple[str | int, ...]) -> None:
         self.wrapped, self.phase, self.autocast, self.seed = wrapped, phase, autocast, seed
-        self.task = unwrap(wrapped)
+        self.task = parallel.unwrap(wrapped)
         self.processes = current().size
 
     def call(self, batch: Batch | None, work: Callable[[Any], T]) -> T:
@@ -90,14 +86,8 @@ class _Passes:
     def _losses(self, batch: Batch) -> Losses:
         return self.call(batch, lambda task: dict(task.losses(batch, self.phase)))
 
-    def _global_losses(self, task: Any, rows: Features) -> Losses:
-        """The parts over the global batch; their draws are the same on every process and in both passes."""
-        if self.seed:
-            seed_everything(*self.seed, "global batch")
-        return dict(task.losses_from(rows, self.phase))
-
-    def _features(self, batch: Batch) -> Features:
-        return self.call(batch, lambda task: Features(task.features(batch, self.phase).features))
+    def _features(self, batch: Batch) -> dict[str, Tensor]:
+        return self.call(batch, lambda task: dict(task.features(batch, self.phase).features))
 
     def global_counts(self, batches: Sequence[Batch]) -> dict[str, float]:
         """The count of each mean part over all micro-batches and processes."""
@@ -122,88 +112,67 @@ class _Passes:
         return seen
 
     def at_once(self, batch: Batch, counts: Mapping[str, float]) -> Losses:
-        """Features, gather, loss and backward in one pass."""
+        """Features, the loss over all processes' rows, and its gradients on the graph of these features."""
 
-        def work(task: Any) -> Losses:
+        def work(task: Any) -> tuple[Tensor, Losses]:
             output = task.features(batch, self.phase)
-            gathered = Features({name: gather_rows(rows) for name, rows in output.features.items()})
-            return {**output.parts, **self._global_losses(task, gathered)}
+            found = self._global_loss(task, _constant(output.features))
+            terms = [*found.into_rows(output.features, 0), *found.into_parameters(task)]
+            return self._surrogate(terms, output.parts, counts), {**output.parts, **found.parts}
 
-        parts = self.call(batch, work)
-        self._scaled(parts, counts).backward()  # type: ignore[no-untyped-call]
+        surrogate, parts = self.call(batch, work)
+        surrogate.backward()  # type: ignore[no-untyped-call]
         return _detached(parts)
 
     def cached(self, batches: Sequence[Batch], counts: Mapping[str, float]) -> Losses:
         """Gradient caching."""
-        sizes = [batch.num_samples for batch in batches]
-        everyone = self._everyone(batches)
-        gradients = self._feature_gradients(everyone, sum(sizes))
-        seen: Losses = {}
+        rows = self._rows(batches)
+        with self._no_sync(), torch.no_grad():
+            found = self.call(None, lambda task: self._global_loss(task, rows))
+        seen: Losses = dict(found.parts)
+        begin = 0
         for index, batch in enumerate(batches):
             last = index == len(batches) - 1
 
-            def work(task: Any, batch: Batch = batch, last: bool = last) -> tuple[Features, Losses, Losses]:
+            def work(task: Any, batch: Batch = batch, last: bool = last, begin: int = begin) -> tuple[Tensor, Losses]:
                 output = task.features(batch, self.phase)
-                # The loss's own parameters (scale, bias) get their gradient here, once: the rows are constants.
-                own = self._global_losses(task, _constant(everyone)) if last else {}
-                return output.features, output.parts, own
+                terms = found.into_rows(output.features, begin) + (found.into_parameters(task) if last else [])
+                return self._surrogate(terms, output.parts, counts), output.parts
 
             with self._no_sync_before(index, len(batches)):
-                features, parts, own = self.call(batch, work)
-                begin = sum(sizes[:index])
-                surrogate = torch.stack(
-                    [(features[name] * rows[begin : begin + sizes[index]]).sum() for name, rows in gradients.items()]
-                ).sum()
-                for some in (parts, own):
-                    surrogate = surrogate + self._scaled(some, counts) if some else surrogate
+                surrogate, parts = self.call(batch, work)
                 surrogate.backward()  # type: ignore[no-untyped-call]
             _add(seen, parts)
-            _add(seen, own)
+            begin += batch.num_samples
         return seen
 
-    def _everyone(self, batches: Sequence[Batch]) -> Features:
-        """The rows of all micro-batches of all processes, without a graph."""
-        with torch.no_grad():
+    def _rows(self, batches: Sequence[Batch]) -> Features:
+        """The rows of all micro-batches of this process, without a graph."""
+        with torch.no_grad(), self._no_sync():
             found = [self._features(batch) for batch in batches]
-            return Features({name: gather_rows(torch.cat([f[name] for f in found])) for name in found[0]})
+        return Features({name: torch.cat([rows[name] for rows in found]) for name in found[0]})
 
-    def _feature_gradients(self, everyone: Features, rows: int) -> dict[str, Tensor]:
-        """The loss's gradient for this process's rows, times W; rows that it does not depend on have none."""
-        leaves = Features({name: rows_ND.detach() for name, rows_ND in everyone.items()})
-        wanted = [name for name, rows_ND in leaves.items() if rows_ND.is_floating_point()]  # labels travel along
-        for name in wanted:
-            leaves[name].requires_grad_()
-        with self._no_sync():
-            parts = self.call(None, lambda task: self._global_losses(task, leaves))
-        total = torch.stack([part.weight * part.value for part in parts.values()]).sum()
-        found = torch.autograd.grad(total, [leaves[name] for name in wanted], allow_unused=True)
-        begin = sum(row_counts(rows, total.device)[: current().rank])
-        mine = slice(begin, begin + rows)
-        return {
-            name: rows_ND[mine] * self.processes
-            for name, rows_ND in zip(wanted, found, strict=True)
-            if rows_ND is not None
-        }
+    def _global_loss(self, task: Any, rows: Features) -> GlobalLoss:
+        """The terms over the global batch; their draws are the same on every process."""
+        if self.seed:
+            seed_everything(*self.seed, "global batch")
+        return global_loss(task, rows, self.phase)
+
+    def _surrogate(self, terms: list[Tensor], parts: Losses, counts: Mapping[str, float]) -> Tensor:
+        """What to call backward on for rows, parameters and the parts of scope `mean`."""
+        return torch.stack([*terms, self._scaled(parts, counts)] if parts else terms).sum()
 
     def _scaled(self, parts: Losses, counts: Mapping[str, float]) -> Tensor:
-        """What to call backward on: each part with its share of the global mean."""
-        terms = []
-        for name, part in parts.items():
-            if part.scope == Scope.GLOBAL_BATCH:
-                terms.append(part.weight * part.value)
-            else:
-                terms.append(part.weight * part.sum * self.processes / max(counts[name], 1.0))
-        return torch.stack(terms).sum()
+        """Each part of scope `mean` with its share of the global mean."""
+        shares = [part.weight * part.sum * self.processes / max(counts[name], 1.0) for name, part in parts.items()]
+        return torch.stack(shares).sum()
 
     def _no_sync_before(self, index: int, of: int) -> AbstractContextManager[Any]:
         """Only the last micro-batch's backward pass lets DDP exchange gradients."""
         return nullcontext() if index == of - 1 else self._no_sync()
 
-    def _no_sync(self) -> AbstractContextManager[Any]:
-        if isinstance(self.wrapped, DistributedDataParallel):
-            context: AbstractContextManager[Any] = self.wrapped.no_sync()
-            return context
-        return nullcontext()
+    def _no_sync(self) -> AbstractContextManager[None]:
+        return parallel.no_sync(self.wrapped)
 
 
 def _constant(features: Features) -> Features:

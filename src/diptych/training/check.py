@@ -23,6 +23,7 @@ from diptych.core.config import to_plain
 from diptych.core.errors import ConfigError, DataError
 from diptych.core.records.run_folder import RunFolder
 from diptych.core.storage import storage_errors, write_text
+from diptych.distributed.watch import Watch
 from diptych.distributed.world import World
 from diptych.training.checked import StageCheck
 from diptych.training.machine import nearest_folder
@@ -49,7 +50,7 @@ def check(run: Run, folder: Path, *, processes: int = 1, tell: Tell = lambda lin
     found = []
     with _throw_away(nearest_folder(folder)) as place:
         write_text(place.config, yaml.safe_dump(to_plain(run), sort_keys=False))
-        context = Context(run, place, device, World())
+        context = Context(run, place, device, World(), Watch(World(), run.stall_timeout))
         for stage in run.stages():
             if isinstance(stage, Train):
                 tell(f"{stage.name}: opening the data and building the task")

@@ -2,36 +2,30 @@
 
 checkpoints/<stage>-<step>/
     model/            the predictor's folder: what evaluation loads
-    training.pt       weights, optimizers, weight average, torch's random state
-    state.json        stage, step, samples, seconds, loader position, best value so far
+    training/         weights, optimizers, weight average, torch's random state (state.py)
+    state.json        stage, step, samples, seconds, loader position, best value so far; the files of training/
 """
 
 from __future__ import annotations
 
 import json
-import pickle
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-from torch.optim import Optimizer
-
 from diptych.capabilities.folder import write_model
 from diptych.capabilities.predictor import Predictor
-from diptych.core.errors import CheckpointError, StorageError
+from diptych.core.errors import CheckpointError
 from diptych.core.records.run_folder import RunFolder
-from diptych.core.storage import atomic_folder, remove_folder, sweep, write_text
-from diptych.training.ema import WeightAverage
+from diptych.core.storage import remove_folder, sweep, write_text
+from diptych.distributed.shared_folder import shared_folder
+from diptych.distributed.world import current
+from diptych.training.state import Tensors, read, write
 
-PARTS = {"task", "optimizers", "average", "random"}
-"""What `training.pt` holds."""
-
-# What torch.load and json.loads raise on bytes that were cut off or changed.
-_DAMAGED = (OSError, ValueError, TypeError, RuntimeError, EOFError, LookupError, AttributeError, pickle.UnpicklingError)
+TENSORS = "training"
 _REMOVE = "remove it to go on from the one before"
-_RESTORE = "restore the settings of the run, or start a new one"
 
 
 @dataclass
@@ -60,58 +54,63 @@ def name_of(stage: str, step: int) -> str:
     return f"{stage}-{step:08d}"
 
 
-def save(run: RunFolder, progress: Progress, tensors: dict[str, Any], predictor: Predictor) -> Path:
-    """Writes a checkpoint; one that is there already is that of the same step, and stays.
+Model = Callable[[], AbstractContextManager[Predictor | None]]
+
+
+def save(run: RunFolder, progress: Progress, tensors: Tensors, model: Model) -> Path:
+    """Writes a checkpoint; one that is there already is that of the same step, and stays. Every process calls it.
+
+    Args:
+        model: what is saved for evaluation, on the main process; None on others.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written; earlier checkpoints are untouched.
     """
     folder = run.checkpoints / name_of(progress.stage, progress.step)
-    if folder.exists():
-        return folder
-    with atomic_folder(folder) as part:
-        (part / "model").mkdir()
-        write_model(predictor, part / "model")
-        _write_tensors(tensors, part / "training.pt")
-        (part / "state.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
+    with shared_folder(folder) as part:
+        if part is None:
+            return folder
+        write(tensors, part / TENSORS)
+        with model() as predictor:
+            if predictor is not None:
+                (part / "model").mkdir()
+                write_model(predictor, part / "model")
+        if current().is_main:
+            files = {path.name: path.stat().st_size for path in sorted((part / TENSORS).iterdir())}
+            (part / "state.json").write_text(json.dumps({**asdict(progress), "files": files}), encoding="utf-8")
     return folder
 
 
-def _write_tensors(tensors: dict[str, Any], path: Path) -> None:
-    """torch.save, whose writer of archives hides an OSError behind a RuntimeError of its own."""
-    try:
-        with path.open("wb") as file:
-            torch.save(tensors, file)
-    except RuntimeError as error:
-        if isinstance(error.__context__, OSError):
-            raise error.__context__ from None
-        raise StorageError(f"cannot write {path}: {error}") from error
-
-
-def load(folder: Path) -> tuple[Progress, dict[str, Any]]:
-    """Reads a checkpoint.
+def read_progress(folder: Path) -> Progress:
+    """How far a checkpoint is; says so when a file of its tensors is not what was written.
 
     Raises:
         CheckpointError: a file is missing, truncated or of something else.
     """
     try:
-        progress = Progress(**json.loads((folder / "state.json").read_text(encoding="utf-8")))
-        tensors = torch.load(folder / "training.pt", map_location="cpu", weights_only=True)
+        plain = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        files = plain.pop("files")
+        progress = Progress(**plain)
+        sizes = {name: (folder / TENSORS / name).stat().st_size for name in files}
     except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{folder} is no complete checkpoint, {Path(str(error.filename)).name} is missing: {_REMOVE}"
-        ) from error
-    except _DAMAGED as error:
-        raise CheckpointError(f"{folder} is truncated or damaged ({_first_line(error)}): {_REMOVE}") from error
+        missing = Path(str(error.filename)).name
+        raise CheckpointError(f"{folder} is no complete checkpoint, {missing} is missing: {_REMOVE}") from error
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise CheckpointError(f"{folder} is truncated or damaged ({error}): {_REMOVE}") from error
     if (is_of := name_of(progress.stage, progress.step)) != folder.name:
         raise CheckpointError(f"{folder} holds another checkpoint, {is_of}: give it back its name, or remove it")
-    if not isinstance(tensors, dict) or tensors.keys() != PARTS:
-        raise CheckpointError(f"{folder / 'training.pt'} is not the state of a training: {_REMOVE}")
-    return progress, tensors
+    if cut := [name for name in files if sizes[name] != files[name]]:
+        raise CheckpointError(f"{folder} is truncated or damaged ({cut[0]} has another size): {_REMOVE}")
+    return progress
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+def load(folder: Path) -> tuple[Progress, Tensors]:
+    """All of a checkpoint, whole, in this process alone; a run that goes on reads its share (state.py) instead.
+
+    Raises:
+        CheckpointError: a file is missing, truncated or of something else.
+    """
+    return read_progress(folder), read(folder / TENSORS)
 
 
 def latest(run: RunFolder, stage: str) -> Path | None:
@@ -142,58 +141,3 @@ def prune(run: RunFolder, stage: str, keep: int) -> None:
     for folder in _of_stage(run, stage)[:-keep]:
         if folder != best:
             remove_folder(folder)
-
-
-def tensors_of(task: nn.Module, optimizers: dict[str, Optimizer], average: WeightAverage | None) -> dict[str, Any]:
-    """What `restore` puts back: `training.pt`."""
-    return {
-        "task": {name: tensor.detach().cpu().clone() for name, tensor in task.state_dict().items()},
-        "optimizers": {phase: optimizer.state_dict() for phase, optimizer in optimizers.items()},
-        "average": average.state_dict() if average is not None else None,
-        "random": torch.get_rng_state(),
-    }
-
-
-def restore(
-    folder: Path,
-    task: nn.Module,
-    optimizers: dict[str, Optimizer],
-    average: WeightAverage | None,
-    tensors: dict[str, Any],
-) -> None:
-    """Puts the tensors of a checkpoint in their places, strictly: all of them or none.
-
-    Raises:
-        CheckpointError: they are those of another model or other settings.
-    """
-    _require_fit(folder, task, optimizers, average, tensors)
-    task.load_state_dict(tensors["task"])
-    for phase, optimizer in optimizers.items():
-        optimizer.load_state_dict(tensors["optimizers"][phase])
-    if average is not None:
-        average.load_state_dict(tensors["average"])
-    torch.set_rng_state(tensors["random"])
-
-
-def _require_fit(
-    folder: Path,
-    task: nn.Module,
-    optimizers: dict[str, Optimizer],
-    average: WeightAverage | None,
-    tensors: dict[str, Any],
-) -> None:
-    expected = {name: tensor.shape for name, tensor in task.state_dict().items()}
-    found = {name: tensor.shape for name, tensor in tensors["task"].items()}
-    if wrong := [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]:
-        raise CheckpointError(f"{folder} is of another model: {sorted(wrong)[0]} differs; start a new run for this one")
-    if optimizers.keys() != tensors["optimizers"].keys() or (average is None) != (tensors["average"] is None):
-        raise CheckpointError(f"{folder} was saved with other phases or another weight average: {_RESTORE}")
-    for phase, optimizer in optimizers.items():
-        if _group_sizes(optimizer.state_dict()) != _group_sizes(tensors["optimizers"][phase]):
-            raise CheckpointError(f"{folder}: the optimizer of phase '{phase}' has other parameters: {_RESTORE}")
-    if average is not None and average.average.keys() != tensors["average"]["average"].keys():
-        raise CheckpointError(f"{folder}: the weight average is of other parameters: {_RESTORE}")
-
-
-def _group_sizes(state: dict[str, Any]) -> list[int]:
-    return [len(group["params"]) for group in state["param_groups"]]

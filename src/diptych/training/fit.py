@@ -16,6 +16,7 @@ from diptych.core.errors import ConfigError
 from diptych.core.records.environment import environment
 from diptych.core.records.run_folder import RunFolder
 from diptych.core.storage import sweep, write_text
+from diptych.distributed.watch import Watch
 from diptych.distributed.world import World, joined
 from diptych.training.run import Run
 from diptych.training.stages import Context
@@ -38,17 +39,17 @@ def fit(run: Run, folder: Path | str, *, resume: bool = False) -> RunFolder:
     if run.threads:
         torch.set_num_threads(run.threads)
     place = RunFolder(Path(folder))
-    with joined(device) as world:
-        _run_stages(run, place, world, resume)
+    with joined(device) as world, Watch(world, run.stall_timeout) as watch:
+        _run_stages(run, place, world, resume, watch)
     return place
 
 
-def _run_stages(run: Run, place: RunFolder, world: World, resume: bool) -> None:
+def _run_stages(run: Run, place: RunFolder, world: World, resume: bool, watch: Watch) -> None:
     if world.is_main:
         _prepare(place, run, resume)
     if world.size > 1:
         torch.distributed.barrier()
-    context = Context(run, place, _device(run), world)
+    context = Context(run, place, _device(run), world, watch)
     waiting = [stage for stage in run.stages() if not stage.done(context)]
     if world.size > 1:
         torch.distributed.barrier()  # all have looked before the first one makes something
@@ -89,6 +90,7 @@ def _prepare(place: RunFolder, run: Run, resume: bool) -> None:
 # What may change between two sessions of one run without changing what is computed.
 _FREE = {
     *("data", "device", "threads", "loader_threads", "micro_batch", "checkpointing", "compile", "bad_threshold"),
+    *("parallel", "stall_timeout"),
     *("log_every", "evaluate_every", "save_every", "keep_last", "wandb"),
 }
 

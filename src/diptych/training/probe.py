@@ -15,7 +15,6 @@ from diptych.core.processor import Previewing
 from diptych.core.source import Source
 from diptych.core.task import Batch
 from diptych.data.shards import shards_of
-from diptych.training.callbacks.base import Callback
 from diptych.training.checked import DataCheck, ModelCheck, ModuleSize, SpaceCheck, StageCheck, TensorRow, TimeCheck
 from diptych.training.machine import finished, free_disk, memory_of, peak_memory, size_of
 from diptych.training.run import Run
@@ -63,7 +62,7 @@ class Probe(Trainer):
         left = size_of(self.context.folder.path)
         with self.loader:
             tell(f"{name}: a first step, then up to {_STEPS} that are timed")
-            self.wrapped.train()
+            self.task.train()
             began = perf_counter()
             batch = next(self.loader)
             self._step(batch)
@@ -102,9 +101,6 @@ class Probe(Trainer):
             self.first_losses = {name: float(value) for name, value in losses.items()}
             self.first_norm, self.without_gradient = float(norm), without
         self.without_gradient &= without  # batches of a mixture may each reach other parameters
-
-    def _callbacks(self) -> list[Callback]:
-        return []
 
     def _evaluations(self) -> int:
         """How often the stage evaluates: when it is due, and at the end."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from diptych.training.stages import Stage
 
 Precision = Literal["fp32", "bf16"]
+Parallel = Literal["ddp", "fsdp"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ class Run(ABC):
         batch_size: of the global batch, over all processes.
         micro_batch: samples a process puts through the model at once; 0 for all of its share. The gradient is that of
             the whole batch either way.
+        parallel: what several processes hold: "ddp", all of the model each; "fsdp" (FSDP2), a share of weights,
+            gradients and optimizer each.
+        stall_timeout: seconds without a step after which a run on several processes ends and says whose fault it is.
         clip_norm: largest gradient norm; 0 for no limit.
         ema_decay: of the weight average; 0 for none.
         compile: whether the model is compiled (torch.compile).
@@ -75,6 +79,8 @@ class Run(ABC):
     loader_threads: int = 2
     batch_size: int = 64
     micro_batch: int = 0
+    parallel: Parallel = "ddp"
+    stall_timeout: float = 600.0
     budget: Budget = Budget(steps=100)
     optimizer: AdamWConfig = field(default_factory=AdamWConfig)
     schedule: WarmupCosine = field(default_factory=WarmupCosine)

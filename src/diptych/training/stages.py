@@ -20,6 +20,7 @@ from diptych.core.source import Source
 from diptych.core.storage import atomic_folder, storage_errors
 from diptych.core.task import Task
 from diptych.data.text import Tokenizer
+from diptych.distributed.watch import Watch
 from diptych.distributed.world import World
 from diptych.training.run import Run
 
@@ -35,6 +36,7 @@ class Context:
     folder: RunFolder
     device: torch.device
     world: World
+    watch: Watch
 
     def artifact(self, stage: str) -> Path:
         """The folder that an earlier stage made."""

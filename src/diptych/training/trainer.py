@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 from torch.optim import Optimizer
 
 from diptych.core.errors import Interrupted, TrainingDiverged
 from diptych.core.seeding import seed_everything
 from diptych.core.task import Batch, Task
 from diptych.data.loader import Loader
-from diptych.training import checkpoint
+from diptych.distributed.agree import from_main
+from diptych.distributed.watch import COMPUTING, WAITING_FOR_DATA
+from diptych.training import checkpoint, parallel
 from diptych.training.backward import backward
 from diptych.training.callbacks.base import StepLine
 from diptych.training.callbacks.standard import standard_callbacks
@@ -27,6 +28,8 @@ from diptych.training.interrupt import Interruption
 from diptych.training.meter import Meter
 from diptych.training.optimizer import clip_gradients, set_learning_rate
 from diptych.training.run import Run
+from diptych.training.state import TrainingState
+from diptych.training.whole_model import WholeModel
 
 if TYPE_CHECKING:
     from diptych.training.stages import Context, Train
@@ -37,13 +40,19 @@ class Trainer:
 
     def __init__(self, stage: Train, context: Context, settings: Run) -> None:
         self.stage, self.context, self.settings = stage, context, settings
-        seed_everything(settings.seed, stage.name, "initialisation")
-        self.task: Task[Any] = stage.task(context).to(context.device)
-        self.task.checkpoint_activations(settings.checkpointing)
+        task = self._fresh_task()
+        task.checkpoint_activations(settings.checkpointing)
+        if settings.compile:
+            for child in task.children():
+                child.compile()
+        self.wrapped = parallel.wrap(task, context.world, settings.parallel, context.device)
+        self.task: Task[Any] = task
         self.optimizers: dict[str, Optimizer] = {
-            phase: settings.optimizer.build(groups) for phase, groups in self.task.trainable().items()
+            phase: settings.optimizer.build(groups) for phase, groups in task.trainable().items()
         }
-        self.average = WeightAverage(self.task, settings.ema_decay) if settings.ema_decay else None
+        self.average = WeightAverage(task, settings.ema_decay) if settings.ema_decay else None
+        self.state = TrainingState.of(task, self.optimizers, self.average)
+        self.whole = WholeModel(self.wrapped, self.average, self._fresh_task)
         self.loader: Loader[Any] = Loader(
             stage.source(context),
             self.task.processor,
@@ -58,9 +67,13 @@ class Trainer:
         self.progress = checkpoint.Progress(stage.name)
         self._evaluate = stage.evaluate(context) if stage.evaluate else None
         self._resume()
-        self.wrapped = self._wrapped()
         self.meter = Meter(self.progress.seconds)
         self.callbacks = standard_callbacks(context.folder, settings) if context.world.is_main else []
+
+    def _fresh_task(self) -> Task[Any]:
+        """The task as it is before training, the same on every process."""
+        seed_everything(self.settings.seed, self.stage.name, "initialisation")
+        return self.stage.task(self.context).to(self.context.device)
 
     def run(self) -> dict[str, Any]:
         """Trains to the end of the budget.
@@ -76,10 +89,13 @@ class Trainer:
             with Interruption() as interruption, self.loader:
                 self._start()
                 while self.progress.step < self.steps:
-                    self._step(next(self.loader))
+                    self.context.watch.at(self.progress.step + 1, WAITING_FOR_DATA)
+                    batch = next(self.loader)
+                    self.context.watch.at(self.progress.step + 1, COMPUTING)
+                    self._step(batch)
                     number = interruption.agreed(self.context.device)
                     if number is not None:
-                        raise Interrupted(number.name, int(number), self._save_together())
+                        raise Interrupted(number.name, int(number), self._save())
             self._save()
         finally:
             for callback in self.callbacks:
@@ -87,7 +103,7 @@ class Trainer:
         return self._costs()
 
     def _start(self) -> None:
-        self.wrapped.train()
+        self.task.train()
         for callback in self.callbacks:
             callback.start(self.stage.name, self.progress.step, self.steps)
 
@@ -172,14 +188,15 @@ class Trainer:
             callback.log(line)
 
     def _measure(self) -> dict[str, float]:
-        """Metrics of the predictor on held-out data, with the averaged weights where there are any."""
-        if self._evaluate is None or not self.context.world.is_main:
+        """Metrics of the predictor on held-out data, the same on every process; measured on the main one."""
+        if self._evaluate is None:
             return {}
-        with self.meter.paused(), self._averaged(), torch.random.fork_rng():
-            self.wrapped.eval()
-            found = self._evaluate(self.task.predictor())
-            self.wrapped.train()
-        return found
+        found: dict[str, float] = {}
+        with self.context.watch.busy("evaluating"), self.meter.paused(), torch.random.fork_rng():
+            with self.whole.predictor() as predictor:
+                if predictor is not None:
+                    found = self._evaluate(predictor)
+            return from_main(found)
 
     def _improved(self, evaluated: dict[str, float]) -> bool:
         value = evaluated.get(self.stage.best)
@@ -188,29 +205,17 @@ class Trainer:
         self.progress.best, self.progress.best_step = value, self.progress.step
         return True
 
-    def _averaged(self) -> AbstractContextManager[None]:
-        return self.average.in_place() if self.average is not None else nullcontext()
-
     def _save(self, best: bool = False) -> str:
-        """A checkpoint, on the main process; its name."""
+        """A checkpoint, which every process takes part in; its name."""
         self.progress.loader = self.loader.state_dict()
         self.progress.seconds = self.meter.seconds
-        name = checkpoint.name_of(self.stage.name, self.progress.step)
+        with self.context.watch.busy("saving"), self.meter.paused():
+            folder = checkpoint.save(self.context.folder, self.progress, self.state.tensors(), self.whole.predictor)
         if self.context.world.is_main:
-            tensors = checkpoint.tensors_of(self.task, self.optimizers, self.average)
-            with self.meter.paused(), self._averaged():
-                folder = checkpoint.save(self.context.folder, self.progress, tensors, self.task.predictor())
             if best:
                 self._mark_best(folder)
             checkpoint.prune(self.context.folder, self.stage.name, self.settings.keep_last)
-        return name
-
-    def _save_together(self) -> str:
-        """Saves before any process ends: a launcher ends the others as soon as one has."""
-        name = self._save()
-        if self.context.world.size > 1:
-            torch.distributed.barrier()
-        return name
+        return folder.name
 
     def _mark_best(self, folder: Path) -> None:
         assert self.progress.best is not None
@@ -221,17 +226,11 @@ class Trainer:
         folder = checkpoint.latest(self.context.folder, self.stage.name)
         if folder is None:
             return
-        self.progress, tensors = checkpoint.load(folder)
-        checkpoint.restore(folder, self.task, self.optimizers, self.average, tensors)
+        self.progress = checkpoint.read_progress(folder)
+        self.state.restore(folder / checkpoint.TENSORS)
         self.loader.load_state_dict(self.progress.loader)
         if self.context.world.is_main and self.progress.best_step == self.progress.step:
             self._mark_best(folder)  # a kill may have come between saving it and saying so
-
-    def _wrapped(self) -> nn.Module:
-        if self.settings.compile:
-            for child in self.task.children():
-                child.compile()
-        return DistributedDataParallel(self.task) if self.context.world.size > 1 else self.task
 
     def _costs(self) -> dict[str, Any]:
         stats = self.loader.stats
@@ -240,6 +239,7 @@ class Trainer:
             "samples": self.progress.samples,
             "seconds": round(self.meter.seconds, 2),
             "parameters": sum(p.numel() for p in self.task.parameters()),
+            "trained": sum(p.numel() for p in self.task.parameters() if p.requires_grad),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "data": {"read": stats.samples + stats.bad_total, "bad": dict(stats.bad)},
         }

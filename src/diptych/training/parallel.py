@@ -1,0 +1,83 @@
+"""A task on several processes: DDP (every process holds all of it) or FSDP2 (every process holds a share).
+
+Both reach the task through one door, its `__call__`; what differs between them is kept in this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+
+from diptych.core.task import Task
+from diptych.distributed.world import World
+from diptych.training.run import Parallel
+
+
+def wrap(task: Task[Any], world: World, kind: Parallel, device: torch.device) -> nn.Module:
+    """The task as the loop calls it; in a single process the task itself.
+
+    FSDP2 shards in place and replaces parameters, so it comes before the optimizer: every item of a list of modules
+    (the blocks of a transformer) is a unit of its own, and the rest is another.
+    """
+    if world.size == 1:
+        return task
+    if kind == "ddp":
+        # Buffers are functions of the global batch already, so there is nothing to broadcast.
+        return DistributedDataParallel(task, broadcast_buffers=False)
+    mesh = init_device_mesh(device.type, (world.size,))
+    whole = {parameter for parameter in task.parameters() if parameter.ndim == 0}
+    for module in [unit for some in task.modules() if isinstance(some, nn.ModuleList) for unit in some]:
+        fully_shard(module, mesh=mesh)
+    fully_shard(task, mesh=mesh, ignored_params=whole)
+    return task
+
+
+def unwrap(wrapped: nn.Module) -> Task[Any]:
+    """The task inside its wrapper."""
+    task = wrapped.module if isinstance(wrapped, DistributedDataParallel) else wrapped
+    assert isinstance(task, Task)
+    return task
+
+
+@contextmanager
+def no_sync(wrapped: nn.Module) -> Iterator[None]:
+    """Passes inside it leave gradients where they are, to be exchanged by a later one."""
+    if isinstance(wrapped, DistributedDataParallel):
+        with wrapped.no_sync():
+            yield
+    elif isinstance(wrapped, FSDPModule):
+        wrapped.set_requires_gradient_sync(False)
+        try:
+            yield
+        finally:
+            wrapped.set_requires_gradient_sync(True)
+    else:
+        yield
+
+
+def average_unsharded(wrapped: nn.Module) -> None:
+    """Averages the gradients of what FSDP2 leaves whole on every process: scalars, such as a temperature."""
+    if isinstance(wrapped, FSDPModule):
+        for parameter in wrapped.parameters():
+            if parameter.grad is not None and not isinstance(parameter, DTensor):
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= dist.get_world_size()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor, however it is sharded; every process must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def is_sharded(wrapped: nn.Module) -> bool:
+    """Whether a process holds only a share of the weights."""
+    return isinstance(wrapped, FSDPModule)
