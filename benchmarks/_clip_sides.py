@@ -119,14 +119,15 @@ def our_step(state: dict[str, Tensor], precision: str, compiled: bool) -> Step:
     return step
 
 
-def our_task(state: dict[str, Tensor]) -> clip.ClipTask:
-    """Our CLIP with open_clip's weights."""
+def our_task(state: dict[str, Tensor] | None = None) -> clip.ClipTask:
+    """Our CLIP with open_clip's weights, or fresh ones."""
     vision = VisionConfig(SIZE, 16, 384, 12, 6, 1536, pre_norm=True, patch_bias=False, eps=1e-5)
     text = TextConfig(VOCABULARY, CONTEXT, 384, 6, 6, 1536)
     settings = ImageTextConfig(ImagePreprocessing(SIZE), TextPreprocessing(CONTEXT))
     processor = ImageTextProcessor(settings, Tokenizer.fit(["a caption"], 300))
     task = clip.ClipTask(clip.Config(vision, text, 512), processor)
-    task.model.load_state_dict(tables.read(tables.open_clip_clip(12, 6), state, Path("open_clip")))
+    if state is not None:
+        task.model.load_state_dict(tables.read(tables.open_clip_clip(12, 6), state, Path("open_clip")))
     return task.train()
 
 
