@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from diptych.objectives import simclr
+from diptych.objectives import strips
 from diptych.objectives.simclr import nt_xent
 
 
@@ -71,8 +71,8 @@ def test_a_single_picture_has_nothing_to_be_told_from() -> None:
 
 def test_strips_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    for rows in (1, 3, 1000):
-        monkeypatch.setattr(simclr, "_STRIP", rows)
+    for pairs in (10, 30, 1000):  # strips of one row, of three, and all of them
+        monkeypatch.setattr(strips, "STRIP", pairs)
         first, second = (one.requires_grad_() for one in views(5))
         loss = nt_xent(first, second)
         loss.backward()
@@ -82,7 +82,7 @@ def test_strips_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_gradients_are_those_of_finite_differences(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simclr, "_STRIP", 4)
+    monkeypatch.setattr(strips, "STRIP", 24)
     first, second = (one.requires_grad_() for one in views(4, width=3))
     assert torch.autograd.gradcheck(nt_xent, (first, second))
 
