@@ -140,19 +140,21 @@ def eight_samples_are_memorised(case: Case, steps: int = 200) -> None:
 
 
 def micro_batches_equal_the_whole_batch(case: Case) -> None:
-    whole = gradients(case, sizes=(8,))
-    for sizes in ((4, 4), (3, 3, 2)):
-        for name, gradient in gradients(case, sizes).items():
-            torch.testing.assert_close(gradient, whole[name], rtol=1e-9, atol=1e-10, msg=name)
+    whole = gradients_and_losses(case)
+    for size in (4, 3):  # 3 + 3 + 2
+        for name, tensor in gradients_and_losses(case, size).items():
+            torch.testing.assert_close(tensor, whole[name], rtol=1e-9, atol=1e-10, msg=name)
 
 
-def gradients(case: Case, sizes: tuple[int, ...]) -> dict[str, Tensor]:
-    """Gradients in float64 of the eight samples, as micro-batches of these sizes."""
+def gradients_and_losses(case: Case, size: int = 8) -> dict[str, Tensor]:
+    """Gradients and losses in float64 of the eight samples, in micro-batches of `size`."""
     task = case.task().double()
     batch = whole_batch(task, eight_samples())
+    found: dict[str, Tensor] = {}
     for phase in task.phases:
-        backward(task, batch.split(sizes[0]), phase)
-    return {name: p.grad for name, p in task.named_parameters() if p.grad is not None}
+        for name, loss in backward(task, batch.split(size), phase).items():
+            found[f"loss {phase} {name}"] = loss.detach()
+    return {**found, **{name: p.grad for name, p in task.named_parameters() if p.grad is not None}}
 
 
 def bf16_is_finite(case: Case) -> None:
