@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from diptych.objectives.strips import exactly, strips, unrounded
 
-_LINEAR_FROM = 40.0
+LINEAR_FROM = 40.0
 """softplus(x) is x from here on, in fp64 too; torch's own threshold of 20 is made for fp32."""
 
 
@@ -65,7 +65,7 @@ class _PairSum(torch.autograd.Function):
         with unrounded(row_ND):
             for strip in strips(len(row_ND), len(column_MD)):
                 logits_SM = torch.addmm(bias, scale * row_ND[strip], column_MD.T)
-                sums.loss += F.softplus(logits_SM, threshold=_LINEAR_FROM).sum()
+                sums.loss += F.softplus(logits_SM, threshold=LINEAR_FROM).sum()
                 if own:  # softplus(-x) = softplus(x) - x
                     sums.loss -= logits_SM.diagonal(strip.start).sum()
                 if wants_row or wants_column or wants_scale or wants_bias:
