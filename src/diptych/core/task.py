@@ -62,10 +62,18 @@ class Features(dict[str, Tensor]):
 
 
 class Task(nn.Module, ABC, Generic[BatchT]):
-    """One training objective around one or more models."""
+    """One training objective around one or more models.
+
+    Attributes:
+        phases: names of the passes of a step, each with an optimizer of its own.
+        processor: makes its batches.
+        divisible: whether a batch may be cut into micro-batches; False where a part that runs before the rows are
+            gathered depends on the other samples of its pass (batch norm in a tower).
+    """
 
     phases: tuple[str, ...] = ("main",)
     processor: Processor[BatchT]
+    divisible: bool = True
 
     def forward(self, work: Callable[[Self], T]) -> T:
         """Runs `work` on this task: the one door through which wrappers see every pass."""
@@ -135,6 +143,10 @@ class GlobalTask(Task[BatchT]):
         that are used here alone (a scale, a projection head) get their gradient here, and a head with batch norm that
         runs here has the statistics of the global batch, however it is cut and spread.
         """
+
+    def counts(self, batch: BatchT, phase: str = "main") -> dict[str, float]:
+        with torch.no_grad():
+            return {name: part.count for name, part in self.features(batch, phase).parts.items()}
 
     def losses(self, batch: BatchT, phase: str = "main") -> Losses:
         output = self.features(batch, phase)

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from diptych.core.errors import ConfigError
 from diptych.core.losses import Losses, Scope
 from diptych.core.seeding import seed_everything
 from diptych.core.task import Batch, Features, GlobalTask
@@ -50,8 +51,16 @@ def backward(
 
     Returns:
         the unweighted mean of each part over the global batch, and "loss", the weighted sum; detached.
+
+    Raises:
+        ConfigError: several micro-batches of a task that is not divisible.
     """
     passes = _Passes(wrapped, phase, autocast, seed)
+    if len(batches) > 1 and not passes.task.divisible:
+        raise ConfigError(
+            f"{type(passes.task).__name__} has batch norm in a tower, so its batch cannot be cut into micro-batches: "
+            f"set micro_batch to 0, and use more processes or checkpointing where memory is short"
+        )
     counts = passes.global_counts(batches)
     if not isinstance(passes.task, GlobalTask):
         losses = passes.mean_parts(batches, counts)

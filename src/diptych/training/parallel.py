@@ -5,6 +5,7 @@ Both reach the task through one door, its `__call__`; what differs between them 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -31,8 +32,12 @@ def wrap(task: Task[Any], world: World, kind: Parallel, device: torch.device) ->
     if world.size == 1:
         return task
     if kind == "ddp":
-        # Buffers are functions of the global batch already, so there is nothing to broadcast.
-        return DistributedDataParallel(task, broadcast_buffers=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "`broadcast_buffers`", FutureWarning
+            )  # its successor came with torch 2.13
+            # Buffers are functions of the global batch already, so there is nothing to broadcast.
+            return DistributedDataParallel(task, broadcast_buffers=False)
     mesh = init_device_mesh(device.type, (world.size,))
     whole = {parameter for parameter in task.parameters() if parameter.ndim == 0}
     for module in [unit for some in task.modules() if isinstance(some, nn.ModuleList) for unit in some]:

@@ -22,6 +22,7 @@ from diptych.core.task import Task
 from diptych.data.text import Tokenizer
 from diptych.distributed.watch import Watch
 from diptych.distributed.world import World
+from diptych.training import checkpoint, state
 from diptych.training.run import Run
 
 Evaluate = Callable[[Predictor], dict[str, float]]
@@ -43,6 +44,13 @@ class Context:
         folder = self.folder.artifact(stage)
         assert folder.is_dir(), f"no stage named '{stage}' comes before this one"
         return folder
+
+    def trained(self, stage: str) -> dict[str, torch.Tensor]:
+        """The state dict of the task that an earlier stage trained, from its newest checkpoint."""
+        folder = checkpoint.latest(self.folder, stage)
+        assert folder is not None, f"no stage named '{stage}' comes before this one"
+        tensors = state.read(folder / checkpoint.TENSORS)
+        return {name.removeprefix("task/"): rows for name, rows in tensors.items() if name.startswith("task/")}
 
 
 @dataclass(frozen=True)

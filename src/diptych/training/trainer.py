@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from diptych.core.errors import Interrupted, TrainingDiverged
+from diptych.core.errors import ConfigError, Interrupted, TrainingDiverged
 from diptych.core.seeding import seed_everything
 from diptych.core.task import Batch, Task
 from diptych.data.loader import Loader
 from diptych.distributed.agree import from_main
 from diptych.distributed.watch import COMPUTING, WAITING_FOR_DATA
+from diptych.distributed.world import World
 from diptych.training import checkpoint, parallel
 from diptych.training.backward import backward
 from diptych.training.callbacks.base import StepLine
@@ -40,6 +41,7 @@ class Trainer:
 
     def __init__(self, stage: Train, context: Context, settings: Run) -> None:
         self.stage, self.context, self.settings = stage, context, settings
+        _require_equal_shares(settings, context.world)
         task = self._fresh_task()
         task.checkpoint_activations(settings.checkpointing)
         if settings.compile:
@@ -247,3 +249,12 @@ class Trainer:
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
+
+
+def _require_equal_shares(settings: Run, world: World) -> None:
+    """Under FSDP2 every pass is an exchange, so all processes must make the same number of them."""
+    if settings.parallel == "fsdp" and settings.batch_size % world.size:
+        raise ConfigError(
+            f"under parallel fsdp every process needs as many samples: a batch_size of {settings.batch_size} is not "
+            f"divisible by {world.size} processes; try {settings.batch_size // world.size * world.size or world.size}"
+        )
