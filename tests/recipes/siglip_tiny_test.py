@@ -9,6 +9,7 @@ import pytest
 from diptych.data.image_text import ImageTextConfig, TextPreprocessing
 from diptych.data.text import Tokenizer
 from diptych.layers.text_transformer import Padding
+from diptych.models.contrastive._options import PairOptions
 from diptych.recipes.siglip_tiny import siglip_tiny
 
 
@@ -17,6 +18,6 @@ def test_the_processor_pads_as_the_tower_reads(padding: Padding, lengths: list[i
     run = siglip_tiny()
     run = replace(run, model=replace(run.model, text=replace(run.model.text, padding=padding)))
     tokenizer = Tokenizer.fit(["a red one left of a blue one"] * 3, 512)
-    task = run.task(ImageTextConfig(run.image, TextPreprocessing(64)), tokenizer)
+    task = run.task(ImageTextConfig(run.image, TextPreprocessing(64)), tokenizer, PairOptions())
     widths = [task.processor.tokens([text])[0].shape[1] for text in ("a red one of blue", "a")]
     assert widths == lengths

@@ -5,7 +5,7 @@ B batch, T tokens, C channels, H height, W width, N pictures or texts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from diptych.core.processor import BadSample, Field, Preview, Rows
 from diptych.core.sample import Sample
 from diptych.core.seeding import Draw
+from diptych.data.hard_negatives import check_kinds, hard_negative
 from diptych.data.images import ImagePreprocessing, fill_pixels, image_of, pixels_of
 from diptych.data.text import Tokenizer, pad_tokens, read_back
 
@@ -28,10 +29,16 @@ class TextPreprocessing:
     Attributes:
         max_length: longest row in tokens, control tokens included.
         pad_to_max: pad every batch to `max_length`: only for models that were trained to read padding (SigLIP).
+        negatives: kinds of hard negatives (`hard_negatives.KINDS`), of which each pair in training is given one; none
+            for plain pairs.
     """
 
     max_length: int = 77
     pad_to_max: bool = False
+    negatives: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_kinds(self.negatives)
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,20 @@ class ImageTextConfig:
 
     image: ImagePreprocessing = field(default_factory=ImagePreprocessing)
     text: TextPreprocessing = field(default_factory=TextPreprocessing)
+
+
+class HardNegatives(NamedTuple):
+    """One text a pair, close to its caption and false of its picture.
+
+    Attributes:
+        tokens_BT: int64, as wide as the captions' rows.
+        lengths_B: int64.
+        wanted_B: bool, False where no negative could be made: that row is no text at all.
+    """
+
+    tokens_BT: Tensor
+    lengths_B: Tensor
+    wanted_B: Tensor
 
 
 @dataclass(frozen=True)
@@ -52,6 +73,7 @@ class ImageTextBatch:
         tokens_BT: int64, padded to the batch's longest row.
         lengths_B: int64, tokens that are not padding, control tokens included.
         seeds: one 63-bit integer a sample, for noise that is drawn on the device (`seeding.normal_like`).
+        negatives: of the captions; None where the processor makes none.
     """
 
     keys: tuple[str, ...]
@@ -59,6 +81,7 @@ class ImageTextBatch:
     tokens_BT: Tensor
     lengths_B: Tensor
     seeds: tuple[int, ...]
+    negatives: HardNegatives | None = None
 
     @property
     def num_samples(self) -> int:
@@ -71,6 +94,7 @@ class ImageTextBatch:
             pixels_BCHW=self.pixels_BCHW.to(device, non_blocking=True),
             tokens_BT=self.tokens_BT.to(device, non_blocking=True),
             lengths_B=self.lengths_B.to(device, non_blocking=True),
+            negatives=self._negatives(lambda rows: rows.to(device, non_blocking=True)),
         )
 
     def split(self, n: int) -> Sequence[Self]:
@@ -85,11 +109,28 @@ class ImageTextBatch:
             tokens_BT=self.tokens_BT[begin:end],
             lengths_B=self.lengths_B[begin:end],
             seeds=self.seeds[begin:end],
+            negatives=self._negatives(lambda rows: rows[begin:end]),
         )
+
+    def _negatives(self, change: Callable[[Tensor], Tensor]) -> HardNegatives | None:
+        return None if self.negatives is None else HardNegatives(*map(change, self.negatives))
+
+
+class Texts(NamedTuple):
+    """What is said of a picture.
+
+    Attributes:
+        caption: true of it.
+        negative: close to the caption and false of the picture; None where none is asked for or could be made.
+    """
+
+    caption: str
+    negative: str | None
 
 
 class _Caption(NamedTuple):
     ids: list[int]
+    negative: list[int] | None
     seed: int
 
 
@@ -110,23 +151,55 @@ class ImageTextProcessor:
         return {"pixels": Field((size, size, 3))}
 
     def prepare(self, sample: Sample, draw: Draw | None, rows: Rows) -> _Caption:
-        """Fills the pixels and tokenises one caption: a drawn one in training, the first in evaluation.
+        """Fills the pixels and tokenises one caption, with its hard negative where the configuration asks for one.
 
         Raises:
             BadSample: no picture, one that cannot be decoded, "no caption" or "empty caption".
         """
-        caption = _choose(sample, draw)
+        caption, negative = self.texts(sample, draw)
         ids = self.tokenizer.encode([caption], self.config.text.max_length)[0]
         if len(ids) <= self.tokenizer.num_control:
             raise BadSample(sample.key, "empty caption", f"{caption!r} has no tokens")
         fill_pixels(rows["pixels"], image_of(sample), sample.key, self.config.image, draw)
         seed = (draw or Draw(0, 0, sample.key)).integer("noise")
-        return _Caption(ids, seed)
+        return _Caption(ids, self._negative(negative, ids), seed)
+
+    def texts(self, sample: Sample, draw: Draw | None) -> Texts:
+        """A caption, drawn in training and the first in evaluation, and its hard negative.
+
+        Where the sample brings negatives with captions of their own, the caption is that of the negative.
+
+        Raises:
+            BadSample: "no caption" or "empty caption".
+        """
+        caption, kinds = _choose(sample, draw), self.config.text.negatives
+        return Texts(*hard_negative(sample, caption, kinds, draw)) if kinds else Texts(caption, None)
+
+    def _negative(self, text: str | None, caption: list[int]) -> list[int] | None:
+        """Ids of a hard negative; None where it says what the caption says (both cut off, or spelled otherwise)."""
+        if text is None:
+            return None
+        ids = self.tokenizer.encode([text], self.config.text.max_length, remember=False)[0]
+        return ids if ids != caption and len(ids) > self.tokenizer.num_control else None
 
     def collate(self, keys: tuple[str, ...], arrays: Mapping[str, Tensor], items: Sequence[_Caption]) -> ImageTextBatch:
-        tokens_BT, lengths_B = self._padded([item.ids for item in items])
-        pixels_BCHW = arrays["pixels"].permute(0, 3, 1, 2)
-        return ImageTextBatch(keys, pixels_BCHW, tokens_BT, lengths_B, tuple(item.seed for item in items))
+        rows, hard = [item.ids for item in items], [item.negative for item in items]
+        if self.config.text.negatives:
+            nothing = self.tokenizer.encode([""], self.config.text.max_length)[0]
+            rows += [nothing if ids is None else ids for ids in hard]
+        tokens, lengths = self._padded(rows)
+        negatives = None
+        if self.config.text.negatives:
+            wanted_B = torch.tensor([ids is not None for ids in hard])
+            negatives = HardNegatives(tokens[len(items) :], lengths[len(items) :], wanted_B)
+        return ImageTextBatch(
+            keys,
+            arrays["pixels"].permute(0, 3, 1, 2),
+            tokens[: len(items)],
+            lengths[: len(items)],
+            tuple(item.seed for item in items),
+            negatives,
+        )
 
     def preview(self, batch: ImageTextBatch) -> list[Preview]:
         """The views, and the captions as their tokens say them."""

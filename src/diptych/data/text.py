@@ -16,6 +16,7 @@ from torch import Tensor
 
 from diptych.core.errors import ConfigError
 from diptych.core.processor import TokenCount
+from diptych.core.seeding import hash_to_int
 from diptych.core.storage import atomic_file
 from diptych.data.text_files import SpecialIds, read_folder, read_json
 
@@ -189,3 +190,14 @@ def read_back(
     padded = tokens_BT.shape[1]
     for ids, used in zip(tokens_BT.tolist(), lengths_B.tolist(), strict=True):
         yield tokenizer.decode(ids[:used]), TokenCount(used, padded, limit)
+
+
+def text_labels(tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
+    """int64 [B], equal for rows of equal tokens, whatever their padding: a sum of products with random odd numbers.
+
+    Rows that differ agree by chance about once in 2^62 pairs.
+    """
+    longest = tokens_BT.shape[1]
+    factors_T = torch.tensor([hash_to_int("place", place) | 1 for place in range(longest)], device=tokens_BT.device)
+    inside_BT = torch.arange(longest, device=tokens_BT.device) < lengths_B[:, None]
+    return ((tokens_BT + 1) * inside_BT * factors_T).sum(1)  # overflow wraps round

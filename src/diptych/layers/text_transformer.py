@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from diptych.core.errors import DataError
 from diptych.layers.transformer import Activation, Transformer
@@ -55,12 +56,13 @@ class TextTransformer(nn.Module):
         self.norm_post = nn.LayerNorm(config.width, eps=config.eps)
         nn.init.normal_(self.embedding.weight, std=0.02)
 
-    def forward(self, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
+    def forward(self, tokens_BT: Tensor, lengths_B: Tensor, places_BT: Tensor | None = None) -> Tensor:
         """One vector [B, D] a text.
 
         Args:
             tokens_BT: ids, padded at the end.
             lengths_B: tokens that are not padding, start and end included.
+            places_BT: int64, the position of each token where some before it were dropped; None for 0, 1, 2 ...
 
         Raises:
             DataError: a text longer than the context.
@@ -68,7 +70,8 @@ class TextTransformer(nn.Module):
         longest = tokens_BT.shape[1]
         if longest > self.config.context:
             raise DataError(f"a text of {longest} tokens is longer than the context of {self.config.context}")
-        x_BTD = self.embedding(tokens_BT) + self.positions_TD[:longest]
+        positions = self.positions_TD[:longest] if places_BT is None else F.embedding(places_BT, self.positions_TD)
+        x_BTD = self.embedding(tokens_BT) + positions
         if self.config.padding == "constant":
             last_B, mask = torch.full_like(lengths_B, longest - 1), None
         else:

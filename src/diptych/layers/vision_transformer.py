@@ -1,6 +1,9 @@
 """The vision transformer (Dosovitskiy et al. 2020, arXiv 2010.11929): patches as words.
 
-B batch, C channels, H height, W width, P patches, T tokens, D width.
+Patches may be left out (patch masking, FLIP, arXiv 2212.00794): they are dropped before the first matrix product, so
+that they cost nothing, and those that are kept keep their own positions.
+
+B batch, C channels, H height, W width, P patches, K kept patches or class tokens, T tokens, D width.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ class VisionConfig:
         pre_norm: a layer norm between embeddings and blocks (CLIP).
         patch_bias: whether the patch embedding has a bias (CLIP's has none).
         eps: of the layer norms.
+        class_tokens: how many tokens are learned beside the patches where the pooling is "cls"; each has its own
+            vector and its own row of positions (Llip's mixture tokens).
     """
 
     image_size: int = 224
@@ -44,8 +49,14 @@ class VisionConfig:
     patch_bias: bool = True
     activation: Activation = Activation.GELU
     eps: float = 1e-6
+    class_tokens: int = 1
 
     def __post_init__(self) -> None:
+        if self.class_tokens < 1 or (self.class_tokens > 1 and self.pooling != "cls"):
+            raise ConfigError(
+                f"class_tokens {self.class_tokens} with pooling '{self.pooling}': give 1 or more with 'cls', and leave "
+                f"it at 1 with another pooling, which reads the patches"
+            )
         if self.image_size % self.patch_size:
             raise ConfigError(
                 f"image size {self.image_size} is not divisible by patch size {self.patch_size}: "
@@ -56,6 +67,11 @@ class VisionConfig:
     def grid(self) -> int:
         """Patches along a side."""
         return self.image_size // self.patch_size
+
+    @property
+    def special(self) -> int:
+        """Tokens that are no patches."""
+        return self.class_tokens if self.pooling == "cls" else 0
 
 
 class PatchEmbedding(nn.Module):
@@ -68,8 +84,11 @@ class PatchEmbedding(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width)) if bias else None
         nn.init.normal_(self.weight, std=(3 * patch_size**2) ** -0.5)
 
-    def forward(self, image_BCHW: Tensor) -> Tensor:
-        """[B, P, D], patches in raster order.
+    def forward(self, image_BCHW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
+        """[B, P, D], patches in raster order, or [B, K, D], those that are kept.
+
+        Args:
+            kept_BK: int64 places in raster order; None for all.
 
         Raises:
             ConfigError: a side is not divisible by the patch size.
@@ -80,6 +99,8 @@ class PatchEmbedding(nn.Module):
         size = self.patch_size
         patches = image_BCHW.reshape(-1, 3, height // size, size, width // size, size)
         patches_BPC = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        if kept_BK is not None:
+            patches_BPC = taken(patches_BPC, kept_BK)
         return F.linear(patches_BPC, self.weight.flatten(1), self.bias)
 
 
@@ -122,18 +143,23 @@ class VisionTransformer(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.config = config
-        width, tokens = config.width, config.grid**2 + (config.pooling == "cls")
+        width, special, scale = config.width, config.special, config.width**-0.5
         self.patches = PatchEmbedding(config.patch_size, width, config.patch_bias)
-        self.cls_D = nn.Parameter(torch.randn(width) * width**-0.5) if config.pooling == "cls" else None
-        self.positions_TD = nn.Parameter(torch.randn(tokens, width) * width**-0.5)
+        self.cls_D = nn.Parameter(torch.randn(width) * scale) if special == 1 else None
+        self.cls_KD = nn.Parameter(torch.randn(special, width) * scale) if special > 1 else None
+        self.positions_TD = nn.Parameter(torch.randn(special + config.grid**2, width) * scale)
         self.norm_pre = nn.LayerNorm(width, eps=config.eps) if config.pre_norm else None
         self.transformer = Transformer(width, config.depth, config.heads, config.hidden, config.activation, config.eps)
         self.norm_post = nn.LayerNorm(width, eps=config.eps)
         self.pool = AttentionPool(config) if config.pooling == "map" else None
 
-    def forward(self, image_BCHW: Tensor) -> Tensor:
-        """One vector [B, D] a picture, by the configured pooling."""
-        x_BTD = self.embed(image_BCHW)
+    def forward(self, image_BCHW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
+        """One vector [B, D] a picture, by the configured pooling: that of the first class token, or over the patches.
+
+        Args:
+            kept_BK: int64 places, in raster order, of the patches that are seen; None for all.
+        """
+        x_BTD = self.embed(image_BCHW, kept_BK)
         if self.config.pooling == "cls":
             first_B = torch.zeros(x_BTD.shape[0], dtype=torch.int64, device=x_BTD.device)
             out: Tensor = self.norm_post(self.transformer.pooled(x_BTD, first_B))
@@ -142,30 +168,50 @@ class VisionTransformer(nn.Module):
         pooled_BD: Tensor = x_BTD.mean(1) if self.pool is None else self.pool(x_BTD)
         return pooled_BD
 
+    def class_tokens(self, image_BCHW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
+        """Every class token after the last norm [B, K, D]."""
+        x_BTD = self.transformer(self.embed(image_BCHW, kept_BK))
+        out: Tensor = self.norm_post(x_BTD[:, : self.config.special])
+        return out
+
     def tokens(self, image_BCHW: Tensor) -> Tensor:
-        """Every token after the last norm [B, T, D]; the class token first where there is one."""
+        """Every token after the last norm [B, T, D]; class tokens first where there are any."""
         out: Tensor = self.norm_post(self.transformer(self.embed(image_BCHW)))
         return out
 
-    def embed(self, image_BCHW: Tensor) -> Tensor:
-        """Patches with positions, the class token first, before the blocks [B, T, D]."""
-        x_BTD: Tensor = self.patches(image_BCHW)
-        if self.cls_D is not None:
-            x_BTD = torch.cat([self.cls_D.to(x_BTD.dtype).expand(x_BTD.shape[0], 1, -1), x_BTD], dim=1)
-        x_BTD = x_BTD + self._positions(
-            image_BCHW.shape[-2] // self.config.patch_size, image_BCHW.shape[-1] // self.config.patch_size
-        )
+    def embed(self, image_BCHW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
+        """Patches with positions, class tokens first, before the blocks [B, T, D]."""
+        size, special = self.config.patch_size, self.config.special
+        x_BPD: Tensor = self.patches(image_BCHW, kept_BK)
+        positions_TD = self._positions(image_BCHW.shape[-2] // size, image_BCHW.shape[-1] // size)
+        of_patches_PD = positions_TD[special:]
+        x_BTD = x_BPD + (of_patches_PD if kept_BK is None else F.embedding(kept_BK, of_patches_PD))
+        if special:
+            classes_KD = self._class_vectors().to(x_BPD.dtype) + positions_TD[:special]
+            x_BTD = torch.cat([classes_KD.expand(len(x_BTD), -1, -1), x_BTD], dim=1)
         if self.norm_pre is not None:
             x_BTD = self.norm_pre(x_BTD)
         return x_BTD
+
+    def _class_vectors(self) -> Tensor:
+        """[K, D]."""
+        if self.cls_KD is not None:
+            return self.cls_KD
+        assert self.cls_D is not None
+        return self.cls_D[None]
 
     def _positions(self, rows: int, columns: int) -> Tensor:
         grid = self.config.grid
         if (rows, columns) == (grid, grid):
             return self.positions_TD
-        special = self.positions_TD.shape[0] - grid * grid
+        special = self.config.special
         resized = interpolate_positions(self.positions_TD[special:], grid, rows, columns)
         return torch.cat([self.positions_TD[:special], resized])
+
+
+def taken(rows_BPC: Tensor, kept_BK: Tensor) -> Tensor:
+    """Some rows of each sample: [B, K, C]."""
+    return rows_BPC.gather(1, kept_BK[..., None].expand(-1, -1, rows_BPC.shape[-1]))
 
 
 def interpolate_positions(positions_PD: Tensor, grid: int, rows: int, columns: int) -> Tensor:

@@ -8,6 +8,7 @@ from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTe
 from diptych.data.text import Tokenizer
 from diptych.data.views import Views
 from diptych.models.contrastive import clip
+from diptych.models.contrastive._options import PairOptions
 from diptych.recipes._image_text import ImageTextRun
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget
@@ -19,9 +20,9 @@ class ClipRun(ImageTextRun):
 
     model: clip.Config = field(default_factory=clip.Config.tiny)
 
-    def task(self, settings: ImageTextConfig, tokenizer: Tokenizer) -> clip.ClipTask:
+    def task(self, settings: ImageTextConfig, tokenizer: Tokenizer, options: PairOptions) -> clip.ClipTask:
         sizes = self.model.with_vocabulary(tokenizer.vocab_size)
-        return clip.ClipTask(sizes, ImageTextProcessor(settings, tokenizer))
+        return clip.ClipTask(sizes, ImageTextProcessor(settings, tokenizer), options)
 
 
 def clip_tiny() -> ClipRun:

@@ -8,6 +8,7 @@ from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTe
 from diptych.data.text import Tokenizer
 from diptych.data.views import Views
 from diptych.models.contrastive import siglip
+from diptych.models.contrastive._options import PairOptions
 from diptych.recipes._image_text import ImageTextRun
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget
@@ -19,10 +20,10 @@ class SiglipRun(ImageTextRun):
 
     model: siglip.Config = field(default_factory=siglip.Config.tiny)
 
-    def task(self, settings: ImageTextConfig, tokenizer: Tokenizer) -> siglip.SiglipTask:
+    def task(self, settings: ImageTextConfig, tokenizer: Tokenizer, options: PairOptions) -> siglip.SiglipTask:
         sizes = self.model.with_vocabulary(tokenizer.vocab_size)
         text = replace(settings.text, pad_to_max=sizes.text.padding == "constant")
-        return siglip.SiglipTask(sizes, ImageTextProcessor(replace(settings, text=text), tokenizer))
+        return siglip.SiglipTask(sizes, ImageTextProcessor(replace(settings, text=text), tokenizer), options)
 
 
 def siglip_tiny() -> SiglipRun:

@@ -1,6 +1,6 @@
 """What CLIP and SigLIP share: two towers that meet in one space, their task up to the loss, and their predictor.
 
-B batch, N pictures or texts, C channels, H height, W width, T tokens, D embedding width.
+B batch, N pictures or texts, C channels, H height, W width, K kept patches, T tokens, D embedding width.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from diptych.core.config import ModelConfig, from_plain, to_plain
 from diptych.core.errors import ConfigError
 from diptych.core.task import Features, GlobalTask, LocalOutput
 from diptych.data.image_text import ImageTextBatch, ImageTextConfig, ImageTextProcessor
-from diptych.data.text import Tokenizer
+from diptych.data.text import Tokenizer, text_labels
 from diptych.layers.length_buckets import in_length_buckets
+from diptych.layers.masking import kept_patches, kept_tokens, patches_kept
 from diptych.layers.normalise import Normalise
 from diptych.layers.text_transformer import TextConfig, TextTransformer
 from diptych.layers.vision_transformer import VisionConfig, VisionTransformer
+from diptych.models.contrastive._options import PairOptions
 
 T = TypeVar("T")
 PREDICTION_BATCH = 256
@@ -48,18 +50,36 @@ class TwoTowers(nn.Module):
         self.vision = VisionTransformer(vision)
         self.text = TextTransformer(text)
 
-    def encode_image(self, pixels_BCHW: Tensor) -> Tensor:
-        """Unit vectors [B, D] of uint8 or prepared pixels."""
-        return F.normalize(self.image_head(self.vision(self.normalise(pixels_BCHW))), dim=-1)
+    def encode_image(self, pixels_BCHW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
+        """Unit vectors [B, D] of uint8 or prepared pixels.
 
-    def encode_text(self, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
-        """Unit vectors [B, D] of padded tokens."""
+        Args:
+            kept_BK: places of the patches that are seen, in raster order; None for all.
+        """
+        return F.normalize(self.image_head(self.vision(self.normalise(pixels_BCHW), kept_BK)), dim=-1)
+
+    def encode_text(self, tokens_BT: Tensor, lengths_B: Tensor, places_BT: Tensor | None = None) -> Tensor:
+        """Unit vectors [B, D] of padded tokens.
+
+        Args:
+            places_BT: the tokens' positions, where some were dropped.
+        """
+        return F.normalize(self.text_head(self._read(tokens_BT, lengths_B, places_BT)), dim=-1)
+
+    def _read(self, tokens_BT: Tensor, lengths_B: Tensor, places_BT: Tensor | None) -> Tensor:
+        """The text tower's vectors, computed on as little padding as may be."""
         if self.text.config.padding == "constant":
-            return F.normalize(self.text_head(self.text(tokens_BT, lengths_B)), dim=-1)
-        return F.normalize(self.text_head(in_length_buckets(self.text, tokens_BT, lengths_B)), dim=-1)
+            out: Tensor = self.text(tokens_BT, lengths_B, places_BT)
+            return out
+        if places_BT is None:
+            return in_length_buckets(self.text, tokens_BT, lengths_B)
+        both_BT2 = torch.stack([tokens_BT, places_BT], dim=-1)
+        return in_length_buckets(
+            lambda both, lengths: self.text(both[..., 0], lengths, both[..., 1]), both_BT2, lengths_B
+        )
 
     def forward(self, pixels_BCHW: Tensor, tokens_BT: Tensor, lengths_B: Tensor) -> Embeddings:
-        """Both sides of a batch."""
+        """Both sides of a batch, nothing masked."""
         return Embeddings(self.encode_image(pixels_BCHW), self.encode_text(tokens_BT, lengths_B))
 
     def checkpoint_activations(self, on: bool) -> None:
@@ -69,14 +89,57 @@ class TwoTowers(nn.Module):
 
 
 class TwoTowerTask(GlobalTask[ImageTextBatch]):
-    """Both sides of each pair; a subclass adds the loss between all of them."""
+    """Both sides of each pair, and hard negatives where the batch has them; a subclass adds the loss between them.
+
+    Attributes:
+        options: what of a pair is masked in training, and what counts as a pair.
+    """
 
     model: TwoTowers
     processor: ImageTextProcessor
+    options: PairOptions
 
     def features(self, batch: ImageTextBatch, phase: str = "main") -> LocalOutput:
-        found = self.model(batch.pixels_BCHW, batch.tokens_BT, batch.lengths_B)
-        return LocalOutput(Features(image=found.image_BD, text=found.text_BD))
+        """Unit vectors "image" and "text"; of batches with hard negatives also "negative" [B, D] and "wanted" [B]; with
+        `same_text` also "caption" [B], equal numbers for equal captions."""
+        kept_BK = self.kept_patches(batch)
+        rows = Features(image=self.model.encode_image(batch.pixels_BCHW, kept_BK), **self._texts(batch))
+        if self.options.same_text:
+            rows["caption"] = text_labels(batch.tokens_BT, batch.lengths_B)
+        return LocalOutput(rows)
+
+    def kept_patches(self, batch: ImageTextBatch, purpose: str = "patches") -> Tensor | None:
+        """Places [B, K] of the patches that are seen in training; None for all.
+
+        Args:
+            purpose: names the draw; another one is for another view of the same pictures.
+        """
+        ratio = self.options.masking.image
+        if ratio == 0:
+            return None
+        height, width = batch.pixels_BCHW.shape[-2:]
+        size = self.model.vision.config.patch_size
+        patches = (height // size) * (width // size)
+        kept_BK = kept_patches(batch.seeds, patches, patches_kept(patches, ratio), purpose)
+        return kept_BK.to(batch.pixels_BCHW.device)
+
+    def _texts(self, batch: ImageTextBatch) -> dict[str, Tensor]:
+        """Captions and hard negatives, in one pass of the text tower."""
+        hard = batch.negatives
+        if hard is None:
+            return {"text": self._encode_texts(batch, batch.tokens_BT, batch.lengths_B)}
+        both_BT = torch.cat([batch.tokens_BT, hard.tokens_BT])
+        text_BD, negative_BD = self._encode_texts(batch, both_BT, torch.cat([batch.lengths_B, hard.lengths_B])).chunk(2)
+        return {"text": text_BD, "negative": negative_BD, "wanted": hard.wanted_B}
+
+    def _encode_texts(self, batch: ImageTextBatch, tokens_NT: Tensor, lengths_N: Tensor) -> Tensor:
+        """Unit vectors of the batch's texts, one or two a sample, without the tokens that are masked."""
+        ratio = self.options.masking.text
+        if ratio == 0:
+            return self.model.encode_text(tokens_NT, lengths_N)
+        seeds = batch.seeds * (len(tokens_NT) // len(batch.seeds))
+        first = int(self.processor.tokenizer.start_id is not None)
+        return self.model.encode_text(*kept_tokens(seeds, tokens_NT, lengths_N, ratio, first))
 
     def counts(self, batch: ImageTextBatch, phase: str = "main") -> dict[str, float]:
         return {}  # its only part is over the global batch
@@ -141,6 +204,22 @@ class TwoTowerPredictor(Predictor):
     @abstractmethod
     def build(cls, config: Any, processor: ImageTextProcessor) -> TwoTowers:
         """The module with fresh weights."""
+
+
+def check_options(options: PairOptions, vision: VisionConfig, text: TextConfig) -> None:
+    """Raises a ConfigError when a ratio leaves no patch, or texts are masked whose padding is read."""
+    patches_kept(vision.grid**2, options.masking.image)
+    if options.masking.text and text.padding == "constant":
+        raise ConfigError(
+            f"masking.text {options.masking.text} drops tokens of texts whose padding is read: set masking.text to 0, "
+            f"or the text tower's padding to 'ignored'"
+        )
+
+
+def check_one_positive(options: PairOptions) -> None:
+    """Raises a ConfigError for a loss in which a picture has one text of its own."""
+    if options.same_text:
+        raise ConfigError("same_text is for CLIP's softmax; a sigmoid loss asks about one text a picture: leave it off")
 
 
 def check_fit(vision: VisionConfig, text: TextConfig, processor: ImageTextProcessor) -> None:

@@ -29,9 +29,17 @@ from diptych.data.text import Tokenizer
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models.contrastive._export import write_clip
+from diptych.models.contrastive._options import PairOptions
 from diptych.models.contrastive._public import read_clip
-from diptych.models.contrastive._two_towers import TwoTowerPredictor, TwoTowers, TwoTowerTask, check_fit
+from diptych.models.contrastive._two_towers import (
+    TwoTowerPredictor,
+    TwoTowers,
+    TwoTowerTask,
+    check_fit,
+    check_options,
+)
 from diptych.objectives.contrastive import CLIP_SCALE_INIT, CLIP_SCALE_MAX, info_nce
+from diptych.objectives.multi_positive import multi_positive_pairs
 
 VERBS = ("encode_image", "encode_text")
 READS = ("CLIPModel", "open_clip/clip")
@@ -96,15 +104,21 @@ class ClipTask(TwoTowerTask):
 
     model: Clip
 
-    def __init__(self, config: Config, processor: ImageTextProcessor) -> None:
+    def __init__(self, config: Config, processor: ImageTextProcessor, options: PairOptions | None = None) -> None:
         super().__init__()
         self.config = config
         self.processor = processor
+        self.options = options or PairOptions()
         self.model = ClipPredictor.build(config, processor)
+        check_options(self.options, config.vision, config.text)
 
     def losses_from(self, features: Features, phase: str = "main") -> Losses:
-        pairs = len(features["image"])
-        loss = info_nce(features["image"], features["text"], self.model.log_scale.exp())
+        pairs, scale = len(features["image"]), self.model.log_scale.exp()
+        sides, hard = (features["image"], features["text"]), (features.get("negative"), features.get("wanted"))
+        if self.options.same_text:
+            loss = multi_positive_pairs(*sides, features["caption"], scale, *hard)
+        else:
+            loss = info_nce(*sides, scale, *hard)
         return {"contrastive": Part(loss * pairs, pairs, scope=Scope.GLOBAL_BATCH)}
 
     @torch.no_grad()

@@ -24,15 +24,29 @@ from diptych.capabilities.load import folder_of
 from diptych.core.config import ModelConfig
 from diptych.core.losses import Losses, Part, Scope
 from diptych.core.sample import Sample
-from diptych.core.task import Features
-from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.core.task import Features, PairwiseTask
+from diptych.data.image_text import (
+    ImagePreprocessing,
+    ImageTextBatch,
+    ImageTextConfig,
+    ImageTextProcessor,
+    TextPreprocessing,
+)
 from diptych.data.text import Tokenizer
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.transformer import Activation
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models.contrastive._export import write_siglip
+from diptych.models.contrastive._options import PairOptions
 from diptych.models.contrastive._public import read_siglip
-from diptych.models.contrastive._two_towers import TwoTowerPredictor, TwoTowers, TwoTowerTask, check_fit
+from diptych.models.contrastive._two_towers import (
+    TwoTowerPredictor,
+    TwoTowers,
+    TwoTowerTask,
+    check_fit,
+    check_one_positive,
+    check_options,
+)
 from diptych.objectives.contrastive import SIGLIP_BIAS_INIT, SIGLIP_SCALE_INIT, sigmoid_loss
 
 VERBS = ("encode_image", "encode_text", "score")
@@ -88,20 +102,25 @@ class Siglip(TwoTowers):
         self.bias = nn.Parameter(torch.tensor(SIGLIP_BIAS_INIT))
 
 
-class SiglipTask(TwoTowerTask):
-    """The pairwise sigmoid loss over the global batch."""
+class SiglipTask(TwoTowerTask, PairwiseTask[ImageTextBatch]):
+    """The pairwise sigmoid loss over the global batch; texts and their hard negatives may travel round a ring."""
 
     model: Siglip
 
-    def __init__(self, config: Config, processor: ImageTextProcessor) -> None:
+    def __init__(self, config: Config, processor: ImageTextProcessor, options: PairOptions | None = None) -> None:
         super().__init__()
         self.config = config
         self.processor = processor
+        self.options = options or PairOptions()
         self.model = SiglipPredictor.build(config, processor)
+        check_options(self.options, config.vision, config.text)
+        check_one_positive(self.options)
+        self.travelling = ("text", "negative", "wanted") if processor.config.text.negatives else ("text",)
 
-    def losses_from(self, features: Features, phase: str = "main") -> Losses:
-        pairs = len(features["image"])
-        loss = sigmoid_loss(features["image"], features["text"], self.model.log_scale.exp(), self.model.bias)
+    def pair_losses(self, here: Features, there: Features, own: bool, phase: str = "main") -> Losses:
+        pairs, hard = len(here["image"]), (there.get("negative"), there.get("wanted"))
+        scale, bias = self.model.log_scale.exp(), self.model.bias
+        loss = sigmoid_loss(here["image"], there["text"], scale, bias, own, *hard)
         return {"contrastive": Part(loss * pairs, pairs, scope=Scope.GLOBAL_BATCH)}
 
     def summary(self) -> dict[str, float]:
