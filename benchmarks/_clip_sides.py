@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from diptych.core.task import decay_groups
+from diptych.core.task import GlobalTask, decay_groups
 from diptych.data.image_text import (
     ImagePreprocessing,
     ImageTextBatch,
@@ -45,12 +45,18 @@ class Pairs:
 
     def cut(self) -> ImageTextBatch:
         """Ours: tokens up to the longest caption of the batch, which is what our processor makes."""
+        return self._batch(self.padded_BT[:, : int(self.lengths_B.max())])
+
+    def whole(self) -> ImageTextBatch:
+        """Ours for towers that read constant padding."""
+        return self._batch(self.padded_BT)
+
+    def _batch(self, tokens_BT: Tensor) -> ImageTextBatch:
         keys = tuple(map(str, range(len(self.lengths_B))))
-        tokens_BT = self.padded_BT[:, : int(self.lengths_B.max())]
         return ImageTextBatch(keys, self.image_BCHW, tokens_BT, self.lengths_B, (0,) * len(keys))
 
 
-def batches(count: int, size: int, long_captions: int = 0) -> list[Pairs]:
+def batches(count: int, size: int, long_captions: int = 0, side: int = SIZE) -> list[Pairs]:
     """Captions of 8 to 20 words, which are 10 to 26 tokens with start and end; some may have 75 instead."""
     generator = torch.Generator().manual_seed(0)
     found = []
@@ -61,7 +67,7 @@ def batches(count: int, size: int, long_captions: int = 0) -> list[Pairs]:
         tokens_BT[:, 0] = START
         tokens_BT[torch.arange(size), lengths_B - 1] = END
         tokens_BT[torch.arange(CONTEXT) >= lengths_B[:, None]] = 0
-        found.append(Pairs(torch.randn(size, 3, SIZE, SIZE, generator=generator), tokens_BT, lengths_B))
+        found.append(Pairs(torch.randn(size, 3, side, side, generator=generator), tokens_BT, lengths_B))
     return found
 
 
@@ -75,7 +81,8 @@ Step = Callable[[Pairs], float]
 def open_clip_step(model: nn.Module, package: Any, precision: str, compiled: bool, fused: bool = False) -> Step:
     """As open_clip_train: AdamW without decay of gains, biases and scalars; its loss; the clamp of the scale."""
     model.train()
-    loss_of = package.loss.ClipLoss()
+    siglip = getattr(model, "logit_bias", None) is not None
+    loss_of = package.loss.SigLipLoss() if siglip else package.loss.ClipLoss()
     groups = [
         {"params": list(group.parameters.values()), "weight_decay": OPTIMIZER.weight_decay if group.decay else 0.0}
         for group in decay_groups(model)
@@ -88,8 +95,8 @@ def open_clip_step(model: nn.Module, package: Any, precision: str, compiled: boo
     def step(pairs: Pairs) -> float:
         optimizer.zero_grad()
         with context():
-            image_BD, text_BD, scale = net(pairs.image_BCHW, pairs.padded_BT)[:3]
-            loss = loss_of(image_BD, text_BD, scale)
+            found = net(pairs.image_BCHW, pairs.padded_BT)
+            loss = loss_of(*found[: 4 if siglip else 3])
         loss.backward()
         optimizer.step()
         with torch.no_grad():
@@ -101,7 +108,13 @@ def open_clip_step(model: nn.Module, package: Any, precision: str, compiled: boo
 
 def our_step(state: dict[str, Tensor], precision: str, compiled: bool) -> Step:
     """As diptych's trainer."""
-    task = our_task(state)
+    return task_step(our_task(state), precision, compiled)
+
+
+def task_step(
+    task: GlobalTask[ImageTextBatch], precision: str, compiled: bool = False, whole_rows: bool = False
+) -> Step:
+    """A step of any of our contrastive tasks; captions cut to the longest of the batch, or whole rows."""
     (groups,) = task.trainable().values()
     optimizer = OPTIMIZER.build(groups)
     if compiled:
@@ -111,7 +124,8 @@ def our_step(state: dict[str, Tensor], precision: str, compiled: bool) -> Step:
 
     def step(pairs: Pairs) -> float:
         optimizer.zero_grad(set_to_none=True)
-        losses = backward(task, [pairs.cut()], autocast=context, seed=(0,))
+        batch = pairs.whole() if whole_rows else pairs.cut()
+        losses = backward(task, [batch], autocast=context, seed=(0,))
         optimizer.step()
         task.after_step()
         return float(losses["loss"])

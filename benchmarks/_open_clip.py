@@ -1,6 +1,6 @@
-"""open_clip without torchvision, of which there is no wheel that fits a CPU build of torch.
+"""open_clip, and the timm it builds towers with, without torchvision, of which no wheel fits a CPU build of torch.
 
-open_clip imports torchvision for its preprocessing, which no benchmark here uses: names that are asked for exist and do
+Both import torchvision for preprocessing and data, which no benchmark here uses: names that are asked for exist and do
 nothing.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import sys
+from enum import Enum
 from types import ModuleType
 from typing import Any
 
@@ -29,11 +30,15 @@ class _Nothing(metaclass=_Constants):
         raise NotImplementedError("torchvision is not here: only open_clip's models and losses can be used")
 
 
+_MODES = Enum("InterpolationMode", ["NEAREST", "BILINEAR", "BICUBIC", "BOX", "HAMMING", "LANCZOS"])
+"""timm makes a dictionary of them while it is imported, so they must differ."""
+
+
 class _Empty(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return _Nothing
+        return _MODES if name == "InterpolationMode" else _Nothing
 
 
 def open_clip() -> ModuleType:
@@ -42,7 +47,7 @@ def open_clip() -> ModuleType:
     Its use of transformers asks whether torchvision is installed, so transformers must not be imported after this.
     """
     if importlib.util.find_spec("torchvision") is None:
-        for name in ("", ".transforms", ".transforms.functional", ".ops", ".ops.misc"):
+        for name in ("", ".transforms", ".transforms.functional", ".ops", ".ops.misc", ".datasets"):
             module = _Empty(f"torchvision{name}")
             module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None, is_package=True)
             module.__path__ = []
