@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ def _cosine_score(model: Any) -> Callable[[Sequence[Any], Sequence[str]], Tensor
 
 def _cosine_pairs(model: Any) -> Callable[[Sequence[Any], Sequence[str]], Tensor]:
     def score_pairs(visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
-        _same_length(visuals, texts)
+        same_length(visuals, texts)
         product: Tensor = (model.encode_image(visuals) * model.encode_text(texts)).sum(-1)
         return product
 
@@ -38,7 +38,7 @@ def _cosine_pairs(model: Any) -> Callable[[Sequence[Any], Sequence[str]], Tensor
 
 def _scored_pairs(model: Any) -> Callable[[Sequence[Any], Sequence[str]], Tensor]:
     def score_pairs(visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
-        _same_length(visuals, texts)
+        same_length(visuals, texts)
         rows = [model.score([visual], [text])[0, 0] for visual, text in zip(visuals, texts, strict=True)]
         return torch.stack(rows) if rows else torch.zeros(0)
 
@@ -60,7 +60,8 @@ def _answer_by_score(model: Any) -> Callable[..., list[str]]:
     return answer
 
 
-def _same_length(visuals: Sequence[Any], texts: Sequence[str]) -> None:
+def same_length(visuals: Sized, texts: Sized) -> None:
+    """Raises a DiptychError where `score_pairs` is not given one text a visual."""
     if len(visuals) != len(texts):
         raise DiptychError(f"score_pairs takes one text a visual: got {len(visuals)} visuals and {len(texts)} texts")
 

@@ -25,6 +25,8 @@ class Predictor(ABC):
         VERBS: the native verbs, a literal in the model's file too.
         READS_TEXT: False where `score` knows class names only; a literal in the model's file too.
         comparable_over: what its native `score` supports; cosine scores support both.
+        ranks_by_cosine: whether the cosine of its encodings, where it has them, ranks as its `score` does; False for a
+            model that looks at a picture and a text together.
         name: what reports call it.
         module: everything that has weights.
     """
@@ -32,6 +34,7 @@ class Predictor(ABC):
     VERBS: ClassVar[tuple[str, ...]]
     READS_TEXT: ClassVar[bool] = True
     comparable_over: Comparable = Comparable.BOTH
+    ranks_by_cosine: bool = True
     name: str
     module: nn.Module
 
@@ -61,6 +64,11 @@ class Predictor(ABC):
         from diptych.capabilities.derive import derived
 
         return derived(self, self._origin(name), Verb(name))
+
+    @property
+    def has_both_encodings(self) -> bool:
+        """Whether it encodes pictures and texts natively."""
+        return {Verb.ENCODE_IMAGE, Verb.ENCODE_TEXT} <= set(self.VERBS)
 
     @property
     def device(self) -> torch.device:

@@ -4,7 +4,7 @@ As CLIP does it: every template of a class is embedded and normalised, their mea
 of the class that it is nearest to. A model that only scores gets the mean score over the templates. Top-1, top-5 and
 the mean over classes; ties count against in the strict figures and are shared out in the expected ones.
 
-N pictures, C classes.
+N pictures, P prompts, C classes.
 """
 
 from __future__ import annotations
@@ -95,14 +95,16 @@ def _scores(
     model: Predictor, samples: Sequence[Sample], names: Sequence[str], prompts: Sequence[str], records: Records
 ) -> tuple[NDArray[np.float32], list[Sample]]:
     """[N, C] and the samples it is of."""
-    if {Verb.ENCODE_IMAGE, Verb.ENCODE_TEXT} <= set(model.VERBS):
+    if model.has_both_encodings and model.ranks_by_cosine:
         image_ND, kept = encode_images(model, samples, records)
         scores_NC = image_ND @ class_vectors(model, names, prompts).T
     else:
 
         def mean_score(images: list[Image]) -> Tensor:
-            by_prompt = [model.score(images, [prompt.format(name) for name in names]) for prompt in prompts]
-            return torch.stack(by_prompt).mean(0)
+            texts = [prompt.format(name) for prompt in prompts for name in names]  # one call: pictures are read once
+            by_prompt_NPC = model.score(images, texts).reshape(len(images), len(prompts), len(names))
+            mean_NC: Tensor = by_prompt_NPC.mean(1)
+            return mean_NC
 
         scores_NC, kept = rows_of(model, mean_score, samples, records)
     array: NDArray[np.float32] = scores_NC.float().cpu().numpy()
