@@ -108,30 +108,17 @@ def test_without_strong_views_or_strong_texts() -> None:
         Augmentation(-1)
 
 
-def test_captions_have_the_same_number_when_they_have_the_same_tokens() -> None:
-    said = ["a cat", "A  cat", "the big dog", "a cat"]
-    samples = [Sample(f"k{i}", (picture(i),), (text,)) for i, text in enumerate(said)]
-    numbers = batch_of(AugmentedProcessor(CONFIG, TOKENIZER, BOTH), samples).captions_B
-    assert numbers.dtype == torch.int64
-    assert [[a == b for b in numbers.tolist()] for a in numbers.tolist()] == [
-        [True, True, False, True],
-        [True, True, False, True],
-        [False, False, True, False],
-        [True, True, False, True],
-    ]
-
-
 def test_micro_batches_make_up_the_batch() -> None:
     batch = batch_of(AugmentedProcessor(CONFIG, TOKENIZER, BOTH))
     parts = batch.split(4)
     assert [part.num_samples for part in parts] == [4, 2] and all(isinstance(part, AugmentedBatch) for part in parts)
-    for name in ("pixels_BCHW", "tokens_BT", "strong_BVCHW", "captions_B"):
+    for name in ("pixels_BCHW", "tokens_BT", "strong_BVCHW"):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(batch, name)), name
     for view in range(2):
         for whole, *pieces in zip(batch.strong_texts[view], *(part.strong_texts[view] for part in parts), strict=True):
             assert torch.equal(torch.cat(pieces), whole)
     moved = batch.to(torch.device("meta"))
-    assert moved.strong_BVCHW.is_meta and moved.captions_B.is_meta and moved.pixels_BCHW.is_meta
+    assert moved.strong_BVCHW.is_meta and moved.pixels_BCHW.is_meta
     assert all(rows.is_meta for texts in moved.strong_texts for rows in texts)
 
 

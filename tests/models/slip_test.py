@@ -24,7 +24,7 @@ from diptych.data.image_text import (
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.data.text import Tokenizer
-from diptych.models.contrastive import clip, slip
+from diptych.models.contrastive import clip
 from diptych.models.contrastive.clip import ClipTask
 from diptych.models.contrastive.slip import Config, SlipTask
 
@@ -33,6 +33,7 @@ SAMPLES = [SCENES[index] for index in range(6)]
 TOKENIZER = Tokenizer.fit([text for sample in SAMPLES for text in sample.texts], 300)
 SETTINGS = ImageTextConfig(ImagePreprocessing(32), TextPreprocessing(64))
 TINY = Config.tiny(TOKENIZER.vocab_size, image_size=32)
+PLAIN = clip.Config.tiny(TOKENIZER.vocab_size, image_size=32)
 
 
 def batch_of(processor: ImageTextProcessor, samples: list[Sample] = SAMPLES) -> ImageTextBatch:
@@ -60,7 +61,7 @@ def test_without_its_term_it_is_clip_to_the_bit(views: int) -> None:
     """The same draws of the weights, the same parameters, the same loss and the same gradients."""
     task = task_of(replace(TINY, ssl_scale=0.0), views)
     seed_everything("slip")
-    plain = ClipTask(TINY.clip, ImageTextProcessor(SETTINGS, TOKENIZER))
+    plain = ClipTask(PLAIN, ImageTextProcessor(SETTINGS, TOKENIZER))
     mine, theirs = task.losses(batch_of(task.processor)), plain.losses(batch_of(plain.processor))
     assert mine.keys() == theirs.keys() and torch.equal(total(mine), total(theirs))
     total(mine).backward()
@@ -96,7 +97,7 @@ def by_hand(task: SlipTask, batch: AugmentedBatch) -> Tensor:
     logits_a = torch.cat([a @ b.T, a @ a.T - itself], dim=1) / 0.1
     logits_b = torch.cat([b @ a.T, b @ b.T - itself], dim=1) / 0.1
     of_simclr = (F.cross_entropy(logits_a, target) + F.cross_entropy(logits_b, target)) / 2
-    return of_clip + task.ssl.ssl_scale * of_simclr
+    return of_clip + task.config.ssl_scale * of_simclr
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.3])
@@ -157,7 +158,7 @@ def test_what_is_saved_is_a_clip() -> None:
     task = task_of()
     predictor = task.predictor()
     assert isinstance(predictor, clip.ClipPredictor) and predictor.module is task.model and predictor.name == "slip"
-    plain = ClipTask(TINY.clip, ImageTextProcessor(SETTINGS, TOKENIZER)).predictor()
+    plain = ClipTask(PLAIN, ImageTextProcessor(SETTINGS, TOKENIZER)).predictor()
     assert predictor.module.state_dict().keys() == plain.module.state_dict().keys()
     assert predictor.describe() == plain.describe()
 
@@ -182,13 +183,15 @@ def test_simclr_needs_two_views(views: int) -> None:
         task_of(views=views)
 
 
-@pytest.mark.parametrize(("change", "said"), [({"ssl_scale": -1.0}, "ssl_scale -1.0"), ({"temperature": 0.0}, "temp")])
+@pytest.mark.parametrize(
+    ("change", "said"), [({"ssl_scale": -1.0}, "ssl_scale -1.0"), ({"ssl_temperature": 0.0}, "ssl_temperature")]
+)
 def test_settings_that_make_no_sense_are_refused(change: dict[str, float], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         replace(TINY, **change)
 
 
 def test_published_sizes() -> None:
-    config = slip.Config.vit_b16()
-    assert (config.hidden, config.width, config.temperature, config.ssl_scale) == (4096, 256, 0.1, 1.0)
-    assert config.clip == clip.Config.vit_b16()
+    config = Config.vit_b16()
+    assert isinstance(config, Config) and config.vision == clip.Config.vit_b16().vision
+    assert (config.ssl_hidden, config.ssl_width, config.ssl_temperature, config.ssl_scale) == (4096, 256, 0.1, 1.0)

@@ -20,7 +20,7 @@ from torch import Tensor
 from diptych.core.errors import ConfigError
 from diptych.core.processor import Field, Preview, Rows
 from diptych.core.sample import Sample
-from diptych.core.seeding import Draw, hash_to_int
+from diptych.core.seeding import Draw
 from diptych.core.visual import Image
 from diptych.data.decode import decode
 from diptych.data.image_text import ImageTextBatch, ImageTextConfig, ImageTextProcessor
@@ -63,7 +63,7 @@ class Augmentation:
             raise ConfigError(f"augmentation: {self.views} strong views: give 0 or more")
 
 
-class Texts(NamedTuple):
+class TextRows(NamedTuple):
     """Rows of tokens.
 
     Attributes:
@@ -82,20 +82,16 @@ class AugmentedBatch(ImageTextBatch):
     Attributes:
         strong_BVCHW: uint8 pixels.
         strong_texts: one a view; none where texts have no strong views.
-        captions_B: int64, the same number for captions of the same tokens.
     """
 
     strong_BVCHW: Tensor
-    strong_texts: tuple[Texts, ...]
-    captions_B: Tensor
+    strong_texts: tuple[TextRows, ...]
 
     @classmethod
-    def of(
-        cls, pairs: ImageTextBatch, strong_BVCHW: Tensor, strong_texts: Sequence[Texts], captions_B: Tensor
-    ) -> AugmentedBatch:
+    def of(cls, pairs: ImageTextBatch, strong_BVCHW: Tensor, strong_texts: Sequence[TextRows]) -> AugmentedBatch:
         """Weak pairs with their strong views."""
         held = {field.name: getattr(pairs, field.name) for field in fields(pairs)}
-        return cls(**held, strong_BVCHW=strong_BVCHW, strong_texts=tuple(strong_texts), captions_B=captions_B)
+        return cls(**held, strong_BVCHW=strong_BVCHW, strong_texts=tuple(strong_texts))
 
     def to(self, device: torch.device) -> Self:
         """Copies to a device; without waiting where the pixels are in pinned memory."""
@@ -109,15 +105,13 @@ class AugmentedBatch(ImageTextBatch):
         return replace(
             self,
             strong_BVCHW=change(self.strong_BVCHW),
-            strong_texts=tuple(Texts(*map(change, texts)) for texts in self.strong_texts),
-            captions_B=change(self.captions_B),
+            strong_texts=tuple(TextRows(*map(change, texts)) for texts in self.strong_texts),
         )
 
 
 class _Item(NamedTuple):
     weak: Any
     strong: list[list[int]]
-    caption: int
 
 
 class AugmentedProcessor(ImageTextProcessor):
@@ -146,12 +140,10 @@ class AugmentedProcessor(ImageTextProcessor):
         """
         decoded = self._decoded(sample, draw)
         weak = super().prepare(decoded, draw, rows)
-        caption = _drawn_caption(sample, draw)
         for view in range(self.augmentation.views):
             purpose = f"strong view {view}"
             fill_pixels(rows["strong"][view], image_of(decoded), sample.key, self._strong_image, draw, purpose)
-        ids = self.tokenizer.encode([caption], self.config.text.max_length)[0]
-        return _Item(weak, self._strong_tokens(caption, draw), hash_to_int(*ids))
+        return _Item(weak, self._strong_tokens(self.texts(sample, draw).caption, draw))
 
     def _decoded(self, sample: Sample, draw: Draw | None) -> Sample:
         """The sample with its picture decoded once for all its views, as large as the neediest wants it."""
@@ -176,9 +168,8 @@ class AugmentedProcessor(ImageTextProcessor):
 
     def collate(self, keys: tuple[str, ...], arrays: Mapping[str, Tensor], items: Sequence[Any]) -> AugmentedBatch:
         pairs = super().collate(keys, arrays, [item.weak for item in items])
-        strong_texts = [Texts(*self._padded(rows)) for rows in zip(*(item.strong for item in items), strict=True)]
-        captions_B = torch.tensor([item.caption for item in items], dtype=torch.int64)
-        return AugmentedBatch.of(pairs, arrays["strong"].permute(0, 1, 4, 2, 3), strong_texts, captions_B)
+        strong_texts = [TextRows(*self._padded(rows)) for rows in zip(*(item.strong for item in items), strict=True)]
+        return AugmentedBatch.of(pairs, arrays["strong"].permute(0, 1, 4, 2, 3), strong_texts)
 
     def preview(self, batch: ImageTextBatch) -> list[Preview]:
         """The weak view and the strong ones side by side; under the caption, its strong views."""
@@ -190,11 +181,5 @@ class AugmentedProcessor(ImageTextProcessor):
             shown.append(weak._replace(picture_HWC=np.concatenate(views, axis=1), text=" | ".join(said)))
         return shown
 
-    def _said(self, texts: Texts, index: int) -> str:
+    def _said(self, texts: TextRows, index: int) -> str:
         return self.tokenizer.decode(texts.tokens_BT[index, : int(texts.lengths_B[index])].tolist())
-
-
-def _drawn_caption(sample: Sample, draw: Draw | None) -> str:
-    """The caption of the weak pair, which says something: `ImageTextProcessor` draws the same."""
-    texts = [text for text in sample.texts if text.strip()]
-    return texts[0] if draw is None else texts[draw.integer("caption") % len(texts)]

@@ -9,6 +9,7 @@ from diptych.data.image_text import ImagePreprocessing, ImageTextConfig
 from diptych.data.text import Tokenizer
 from diptych.data.views import Views
 from diptych.models.contrastive import slip
+from diptych.models.contrastive._options import PairOptions
 from diptych.recipes._image_text import ImageTextRun
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget
@@ -41,10 +42,10 @@ class SlipRun(ImageTextRun):
     model: slip.Config = field(default_factory=slip.Config.tiny)
     augmentation: Augmentation = field(default_factory=Augmentation)
 
-    def task(self, settings: ImageTextConfig, tokenizer: Tokenizer) -> slip.SlipTask:
-        model = replace(self.model, clip=self.model.clip.with_vocabulary(tokenizer.vocab_size))
+    def task(self, settings: ImageTextConfig, tokenizer: Tokenizer, options: PairOptions) -> slip.SlipTask:
+        model = replace(self.model, text=replace(self.model.text, vocab_size=tokenizer.vocab_size))
         augmentation = self.augmentation if model.ssl_scale else replace(self.augmentation, views=0)
-        return slip.SlipTask(model, AugmentedProcessor(settings, tokenizer, augmentation))
+        return slip.SlipTask(model, AugmentedProcessor(settings, tokenizer, augmentation), options)
 
 
 def slip_tiny() -> SlipRun:

@@ -12,29 +12,30 @@ arXiv 2306.00984).
 
 Departures: the towers are our CLIP's, with its layer norm before the blocks.
 
-B batch, N pairs, V views, M = 2N views, D width.
+B batch, N pairs, M = 2N views, D width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError
 from diptych.core.losses import Losses, Part, Scope
 from diptych.core.sample import Sample
 from diptych.core.task import Features, LocalOutput
 from diptych.data.augmented_pairs import Augmentation, AugmentedBatch, AugmentedProcessor
 from diptych.data.image_text import ImagePreprocessing, ImageTextBatch, ImageTextConfig, TextPreprocessing
-from diptych.data.text import Tokenizer
+from diptych.data.text import Tokenizer, text_labels
 from diptych.layers.projector import Projector
 from diptych.models.contrastive import clip
+from diptych.models.contrastive._options import PairOptions
+from diptych.models.contrastive._strong_views import clip_part, strong_vectors
 from diptych.models.contrastive.clip import ClipPredictor, ClipTask
 from diptych.objectives.multi_positive import multi_positive
 from diptych.objectives.simclr import TEMPERATURE, nt_xent
@@ -43,64 +44,56 @@ VERBS = ("encode_image", "encode_text")
 
 
 @dataclass(frozen=True)
-class Config(ModelConfig):
+class Config(clip.Config):
     """CLIP's sizes and the SimCLR term.
 
     Attributes:
-        clip: the towers.
         ssl_scale: weight of the SimCLR term; 0 is CLIP, to the bit.
-        hidden, width: of the projection head.
-        temperature: of the SimCLR term; it is not learned.
+        ssl_hidden, ssl_width: of the projection head.
+        ssl_temperature: of the SimCLR term; it is not learned.
         positives: whether a view's positives are the other "views" of its picture, or all views of pictures with the
             same "caption".
     """
 
-    clip: clip.Config = field(default_factory=clip.Config)
     ssl_scale: float = 1.0
-    hidden: int = 4096
-    width: int = 256
-    temperature: float = TEMPERATURE
+    ssl_hidden: int = 4096
+    ssl_width: int = 256
+    ssl_temperature: float = TEMPERATURE
     positives: Literal["views", "caption"] = "views"
 
     def __post_init__(self) -> None:
         if self.ssl_scale < 0:
             raise ConfigError(f"ssl_scale {self.ssl_scale} must be 0 or more")
-        if self.temperature <= 0:
-            raise ConfigError(f"temperature {self.temperature} must be positive")
-
-    @classmethod
-    def vit_b16(cls) -> Config:
-        """ViT-B/16 at 224 pixels, with the paper's head."""
-        return cls(clip.Config.vit_b16())
+        if self.ssl_temperature <= 0:
+            raise ConfigError(f"ssl_temperature {self.ssl_temperature} must be positive")
 
     @classmethod
     def tiny(cls, vocab_size: int = 512, image_size: int = 64, patch_size: int = 8) -> Config:
         """Trains on a CPU in a few minutes."""
-        return cls(clip.Config.tiny(vocab_size, image_size, patch_size), hidden=256, width=64)
+        towers = clip.Config.tiny(vocab_size, image_size, patch_size)
+        return cls(towers.vision, towers.text, towers.width, ssl_hidden=256, ssl_width=64)
 
 
 class SlipTask(ClipTask):
     """CLIP's loss over the global batch, and SimCLR's."""
 
-    def __init__(self, config: Config, processor: AugmentedProcessor) -> None:
-        super().__init__(config.clip, processor)
-        self.ssl = config
+    config: Config
+
+    def __init__(self, config: Config, processor: AugmentedProcessor, options: PairOptions | None = None) -> None:
+        super().__init__(config, processor, options)
         check_views(config, processor.augmentation)
-        self.projector = Projector(config.clip.vision.width, config.hidden, config.width) if config.ssl_scale else None
+        self.projector = (
+            Projector(config.vision.width, config.ssl_hidden, config.ssl_width) if config.ssl_scale else None
+        )
 
     def features(self, batch: ImageTextBatch, phase: str = "main") -> LocalOutput:
         found = super().features(batch, phase)
         if self.projector is None:
             return found
         assert isinstance(batch, AugmentedBatch)
-        strong = Features(strong=self._vectors(batch.strong_BVCHW), caption=batch.captions_B)
+        captions_B = text_labels(batch.tokens_BT, batch.lengths_B)
+        strong = Features(strong=strong_vectors(self, batch), caption=captions_B)
         return LocalOutput(Features({**found.features, **strong}), found.parts)
-
-    def _vectors(self, strong_BVCHW: Tensor) -> Tensor:
-        """The image tower's vectors [B, V, D] of the strong views, before any head."""
-        vectors = self.model.vision(self.model.normalise(strong_BVCHW.flatten(0, 1)))
-        out: Tensor = vectors.unflatten(0, strong_BVCHW.shape[:2])
-        return out
 
     def losses_from(self, features: Features, phase: str = "main") -> Losses:
         losses = super().losses_from(features, phase)
@@ -108,17 +101,17 @@ class SlipTask(ClipTask):
             return losses
         first_ND, second_ND = (F.normalize(self.projector(rows), dim=-1) for rows in features["strong"].unbind(1))
         loss, pairs = self._between_views(first_ND, second_ND, features["caption"]), len(first_ND)
-        return {**losses, "simclr": Part(loss * pairs, pairs, self.ssl.ssl_scale, Scope.GLOBAL_BATCH)}
+        return {**losses, "simclr": Part(loss * pairs, pairs, self.config.ssl_scale, Scope.GLOBAL_BATCH)}
 
     def _between_views(self, first_ND: Tensor, second_ND: Tensor, captions_N: Tensor) -> Tensor:
-        if self.ssl.positives == "views":
-            return nt_xent(first_ND, second_ND, self.ssl.temperature)
+        if self.config.positives == "views":
+            return nt_xent(first_ND, second_ND, self.config.ssl_temperature)
         views_MD, captions_M = torch.cat([first_ND, second_ND]), captions_N.repeat(2)
-        scale = views_MD.new_tensor(1 / self.ssl.temperature)
+        scale = views_MD.new_tensor(1 / self.config.ssl_temperature)
         return multi_positive(views_MD, views_MD, scale, captions_M, captions_M, skip_self=True)
 
     def predictor(self) -> ClipPredictor:
-        return ClipPredictor(self.config, self.processor, self.model, "slip")
+        return ClipPredictor(clip_part(self.config), self.processor, self.model, "slip")
 
 
 def check_views(config: Config, augmentation: Augmentation) -> None:
