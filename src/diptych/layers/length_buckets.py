@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from diptych.distributed.sharding import is_sharded
 
 WASTE = 0.3
 """The share of padding in a batch from which on it is cut into buckets."""
@@ -38,6 +40,15 @@ def in_length_buckets(
         rows.append(encode(tokens_BT[chosen, : ordered[end - 1]], lengths_B[chosen]))
         begin = end
     return torch.cat(rows)[order_B.argsort()]
+
+
+def most_buckets(tower: nn.Module) -> int:
+    """How many pieces a batch may be cut into for this tower.
+
+    One where it is sharded: the number of pieces depends on a process's own texts, and processes that made unlike
+    numbers of passes would wait for one another for ever.
+    """
+    return 1 if is_sharded(tower) else 4
 
 
 def bucket_ends(lengths: list[int], buckets: int) -> list[int]:

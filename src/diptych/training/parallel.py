@@ -35,7 +35,7 @@ def wrap(task: Task[Any], world: World, kind: Parallel, device: torch.device) ->
         with warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore", "`broadcast_buffers`", FutureWarning
-            )  # its successor came with torch 2.13
+            )  # successor: torch 2.13
             # Buffers are functions of the global batch already, so there is nothing to broadcast.
             return DistributedDataParallel(task, broadcast_buffers=False)
     mesh = init_device_mesh(device.type, (world.size,))
@@ -81,8 +81,3 @@ def average_unsharded(wrapped: nn.Module) -> None:
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor, however it is sharded; every process must ask."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def is_sharded(wrapped: nn.Module) -> bool:
-    """Whether a process holds only a share of the weights."""
-    return isinstance(wrapped, FSDPModule)

@@ -11,6 +11,7 @@ from torch import nn
 
 from diptych.capabilities.predictor import Predictor
 from diptych.core.task import Task
+from diptych.distributed.sharding import is_sharded
 from diptych.distributed.world import current
 from diptych.training import parallel
 from diptych.training.ema import WeightAverage
@@ -28,7 +29,7 @@ class WholeModel:
 
     def __init__(self, wrapped: nn.Module, average: WeightAverage | None, fresh: Callable[[], Task[Any]]) -> None:
         self._task, self._average = parallel.unwrap(wrapped), average
-        self._sharded = parallel.is_sharded(wrapped)
+        self._sharded = is_sharded(wrapped)
         self._copy = fresh() if self._sharded and current().is_main else None
 
     @contextmanager

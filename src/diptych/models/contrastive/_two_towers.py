@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,15 +20,16 @@ from diptych.core.errors import ConfigError
 from diptych.core.task import Features, GlobalTask, LocalOutput
 from diptych.data.image_text import ImageTextBatch, ImageTextConfig, ImageTextProcessor
 from diptych.data.text import Tokenizer, text_labels
-from diptych.layers.length_buckets import in_length_buckets
+from diptych.layers.length_buckets import in_length_buckets, most_buckets
 from diptych.layers.masking import kept_patches, kept_tokens, patches_kept
+from diptych.layers.modified_resnet import ModifiedResNet, ResNetConfig
 from diptych.layers.normalise import Normalise
 from diptych.layers.text_transformer import TextConfig, TextTransformer
 from diptych.layers.vision_transformer import VisionConfig, VisionTransformer
 from diptych.models.contrastive._options import PairOptions
 
-T = TypeVar("T")
 PREDICTION_BATCH = 256
+Vision = VisionConfig | ResNetConfig
 
 
 class Embeddings(NamedTuple):
@@ -43,11 +44,12 @@ class TwoTowers(nn.Module):
 
     image_head: nn.Module
     text_head: nn.Module
+    vision: VisionTransformer | ModifiedResNet
 
-    def __init__(self, vision: VisionConfig, text: TextConfig, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, vision: Vision, text: TextConfig, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.normalise = Normalise(mean, std)
-        self.vision = VisionTransformer(vision)
+        self.vision = ModifiedResNet(vision) if isinstance(vision, ResNetConfig) else VisionTransformer(vision)
         self.text = TextTransformer(text)
 
     def encode_image(self, pixels_BCHW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
@@ -72,19 +74,29 @@ class TwoTowers(nn.Module):
             out: Tensor = self.text(tokens_BT, lengths_B, places_BT)
             return out
         if places_BT is None:
-            return in_length_buckets(self.text, tokens_BT, lengths_B)
+            return in_length_buckets(self.text, tokens_BT, lengths_B, most_buckets(self.text))
         both_BT2 = torch.stack([tokens_BT, places_BT], dim=-1)
-        return in_length_buckets(
-            lambda both, lengths: self.text(both[..., 0], lengths, both[..., 1]), both_BT2, lengths_B
-        )
+
+        def read(both: Tensor, lengths: Tensor) -> Tensor:
+            out: Tensor = self.text(both[..., 0], lengths, both[..., 1])
+            return out
+
+        return in_length_buckets(read, both_BT2, lengths_B, most_buckets(self.text))
 
     def forward(self, pixels_BCHW: Tensor, tokens_BT: Tensor, lengths_B: Tensor) -> Embeddings:
         """Both sides of a batch, nothing masked."""
         return Embeddings(self.encode_image(pixels_BCHW), self.encode_text(tokens_BT, lengths_B))
 
     def checkpoint_activations(self, on: bool) -> None:
-        """Recomputes each block in the backward pass: memory for time."""
-        self.vision.transformer.checkpointing = on
+        """Recomputes each block in the backward pass: memory for time.
+
+        Raises:
+            ConfigError: a ResNet tower, whose running statistics would count each batch twice.
+        """
+        if isinstance(self.vision, VisionTransformer):
+            self.vision.transformer.checkpointing = on
+        elif on:
+            raise ConfigError("a ResNet tower cannot recompute its activations: leave checkpointing off")
         self.text.transformer.checkpointing = on
 
 
@@ -117,6 +129,7 @@ class TwoTowerTask(GlobalTask[ImageTextBatch]):
         ratio = self.options.masking.image
         if ratio == 0:
             return None
+        assert isinstance(self.model.vision, VisionTransformer), "check_options refuses other towers"
         height, width = batch.pixels_BCHW.shape[-2:]
         size = self.model.vision.config.patch_size
         patches = (height // size) * (width // size)
@@ -206,9 +219,12 @@ class TwoTowerPredictor(Predictor):
         """The module with fresh weights."""
 
 
-def check_options(options: PairOptions, vision: VisionConfig, text: TextConfig) -> None:
-    """Raises a ConfigError when a ratio leaves no patch, or texts are masked whose padding is read."""
-    patches_kept(vision.grid**2, options.masking.image)
+def check_options(options: PairOptions, vision: Vision, text: TextConfig) -> None:
+    """Raises a ConfigError when a ratio leaves no patch, or a tower cannot do without what is masked."""
+    if isinstance(vision, VisionConfig):
+        patches_kept(vision.grid**2, options.masking.image)
+    elif options.masking.image:
+        raise ConfigError("masking.image drops patches, which a ResNet tower does not have: set it to 0")
     if options.masking.text and text.padding == "constant":
         raise ConfigError(
             f"masking.text {options.masking.text} drops tokens of texts whose padding is read: set masking.text to 0, "
@@ -222,7 +238,7 @@ def check_one_positive(options: PairOptions) -> None:
         raise ConfigError("same_text is for CLIP's softmax; a sigmoid loss asks about one text a picture: leave it off")
 
 
-def check_fit(vision: VisionConfig, text: TextConfig, processor: ImageTextProcessor) -> None:
+def check_fit(vision: Vision, text: TextConfig, processor: ImageTextProcessor) -> None:
     """Raises a ConfigError when a processor makes what the towers cannot take, with both numbers."""
     made, taken = processor.config.image.size, vision.image_size
     if made != taken:

@@ -43,7 +43,7 @@ from diptych.data.image_text import (
 )
 from diptych.data.text import Tokenizer
 from diptych.data.text_augment import TextAugmentation
-from diptych.layers.length_buckets import in_length_buckets
+from diptych.layers.length_buckets import in_length_buckets, most_buckets
 from diptych.layers.projector import Projector
 from diptych.models.contrastive import clip
 from diptych.models.contrastive._options import PairOptions
@@ -134,7 +134,7 @@ def text_vectors(towers: Clip, rows: TextRows) -> Tensor:
     if towers.text.config.padding == "constant":
         out: Tensor = towers.text(*rows)
         return out
-    return in_length_buckets(towers.text, *rows)
+    return in_length_buckets(towers.text, *rows, most_buckets(towers.text))
 
 
 class ClipRocketTask(ClipTask):
