@@ -22,8 +22,11 @@ import torch.distributed as dist
 from killed_runs import SERVER
 from torch import Tensor
 
-from diptych.core.errors import DiptychError, Interrupted
+from diptych.capabilities.predictor import Predictor
+from diptych.core.errors import DataError, DiptychError, Interrupted
 from diptych.core.records.run_folder import RunFolder
+from diptych.core.sample import Sample
+from diptych.core.source import Source
 from diptych.data.image_text import (
     ImagePreprocessing,
     ImageTextBatch,
@@ -97,13 +100,52 @@ class SeenRun(Run):
     save_every: int = 3
     stall_timeout: float = 30.0
     ema_decay: float = 0.5
+    fault: str = ""
+    evaluation_seconds: float = 0.0
 
     def stages(self) -> Sequence[Stage]:
         def task(context: Context) -> Seeing:
             newest = checkpoint.latest(context.folder, "train")
             return Seeing(context.folder.path, 0 if newest is None else checkpoint.read_progress(newest).step)
 
-        return (Train("train", source=lambda context: mixture(), task=task),)
+        def measure(model: Predictor) -> dict[str, float]:
+            time.sleep(self.evaluation_seconds)
+            return {"score": float(model.encode_text(["a red circle"])[0, 0])}
+
+        evaluate = (lambda context: measure) if self.evaluation_seconds else None
+        return (Train("train", source=self.source, task=task, evaluate=evaluate),)
+
+    def source(self, context: Context) -> Source:
+        """The mixture; on the last process with a fault behind its 20th sample."""
+        is_last = context.world.rank == context.world.size - 1
+        return Faulty(mixture(), self.fault) if self.fault and is_last else mixture()
+
+
+class Faulty:
+    """A source that hangs or breaks behind its 20th sample."""
+
+    def __init__(self, source: Source, fault: str) -> None:
+        self.source, self.fault, self.read = source, fault, 0
+        self.name = source.name
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Sample:
+        self.read += 1
+        if self.read > 20 and self.fault == "hangs":
+            time.sleep(3600)
+        if self.read > 20 and self.fault == "breaks":
+            raise DataError("the disk with the pictures is gone")
+        if self.read > 20 and self.fault == "runs out of memory":
+            raise torch.OutOfMemoryError("no memory is left")
+        return self.source[index]
+
+    def keys(self) -> Sequence[str]:
+        return self.source.keys()
+
+    def fingerprint(self) -> str:
+        return self.source.fingerprint()
 
 
 @dataclass(frozen=True)
@@ -140,6 +182,9 @@ def session(rank: int, size: int, port: int, folder: Path, settings: Run, kill: 
         os._exit(2)
     except Interrupted as stopped:
         os._exit(stopped.exit_code)
+    except RuntimeError as error:
+        print(f"bug: {error}", file=sys.stderr, flush=True)
+        os._exit(1)
     os._exit(0)
 
 

@@ -82,8 +82,10 @@ class Watch:
     ) -> None:
         if self._store is None:
             return
-        # A peer that is lost shows as an error of the collective, which is a plain RuntimeError.
-        lost = self._fault_of_others() if isinstance(error, RuntimeError | ConnectionError) else ""
+        lost = ""
+        if isinstance(error, RuntimeError | ConnectionError):  # how a lost peer shows in a collective, and much else
+            with self.busy("asking why a pass failed"):
+                lost = self._fault_of_others()
         self._ended.set()
         if lost:
             self._publish(fault=lost)
