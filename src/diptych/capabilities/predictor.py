@@ -66,11 +66,6 @@ class Predictor(ABC):
         return derived(self, self._origin(name), Verb(name))
 
     @property
-    def has_both_encodings(self) -> bool:
-        """Whether it encodes pictures and texts natively."""
-        return {Verb.ENCODE_IMAGE, Verb.ENCODE_TEXT} <= set(self.VERBS)
-
-    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.module.parameters()).device

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diptych.capabilities.predictor import ImageEncoder
+from diptych.capabilities.predictor import ImageEncoder, Predictor
+from diptych.capabilities.verbs import Verb
 from diptych.core.errors import DataError, NotANumber
 from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
@@ -20,6 +21,16 @@ from diptych.core.visual import Image
 from diptych.evaluation.benchmark import Records
 
 BATCH = 256
+
+
+def has_both_encodings(model: Predictor) -> bool:
+    """Whether the model encodes pictures and texts, each on its own."""
+    return {Verb.ENCODE_IMAGE, Verb.ENCODE_TEXT} <= set(model.VERBS)
+
+
+def scores_by_vectors(model: Predictor) -> bool:
+    """Whether products of its encodings rank pictures and texts as the model does."""
+    return has_both_encodings(model) and model.ranks_by_cosine
 
 
 def encode_images(model: ImageEncoder, samples: Iterable[Sample], records: Records) -> tuple[Tensor, list[Sample]]:

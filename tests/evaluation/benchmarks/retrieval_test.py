@@ -29,6 +29,7 @@ class Known:
 
     VERBS: tuple[str, ...] = ("encode_image", "encode_text")
     comparable_over = Comparable.BOTH
+    ranks_by_cosine = True
     name = "known"
 
     def encode_image(self, visuals: Sequence[Any]) -> Tensor:
@@ -45,6 +46,18 @@ class OnlyScore(Known):
 
     def score(self, visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
         return self.encode_image(visuals) @ self.encode_text(texts).T
+
+
+class LooksAtBoth(OnlyScore):
+    """Its encodings say the opposite of its score."""
+
+    VERBS = ("encode_image", "encode_text", "score")
+    ranks_by_cosine = False
+    calls = 0
+
+    def score(self, visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
+        self.calls += 1
+        return -super().score(visuals, texts)
 
 
 class Album:
@@ -103,6 +116,14 @@ def test_a_native_score_is_ranked_alike() -> None:
     expected = run(Known(), Album(), Settings(), encoded).metrics  # type: ignore[arg-type]
     assert run(OnlyScore(), Album(), Settings(), scored).metrics == expected  # type: ignore[arg-type]
     assert scored.done == encoded.done
+
+
+def test_a_model_that_looks_at_both_sides_is_ranked_by_its_score() -> None:
+    model = LooksAtBoth()
+    opposite = run(model, Album(), Settings(), Records(None, {})).metrics  # type: ignore[arg-type]
+    by_encodings = run(Known(), Album(), Settings(), Records(None, {})).metrics  # type: ignore[arg-type]
+    assert opposite["text_to_image_r1"].value < 0.1 < by_encodings["text_to_image_r1"].value
+    assert model.calls < len(Album()) + 5  # all at once, and one by one for the bad picture
 
 
 def test_a_pool_is_seeded_and_the_same_for_every_model() -> None:

@@ -31,7 +31,8 @@ def vector(text: str) -> Tensor:
 class Known:
     """Texts have random but fixed vectors; a picture is the vector in its pixels."""
 
-    VERBS = ("encode_image", "encode_text")
+    VERBS: tuple[str, ...] = ("encode_image", "encode_text")
+    ranks_by_cosine = True
     name = "known"
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
@@ -111,18 +112,25 @@ def test_the_template_of_the_data_is_right_always_and_fills_the_diagonal() -> No
     assert outcome.extras["prompts"] == ["a ant."]
 
 
-def test_a_scorer_gets_the_mean_score_over_templates() -> None:
+@pytest.mark.parametrize("verbs", [("score",), ("encode_image", "encode_text", "score")])
+def test_a_scorer_gets_the_mean_score_over_templates(verbs: tuple[str, ...]) -> None:
     class Scorer(Known):
-        VERBS = ("score",)
+        VERBS = verbs
+        ranks_by_cosine = False
+        pictures = 0
 
         def score(self, visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
-            return self.encode_image(visuals) @ self.encode_text(texts).T
+            rows = self.encode_image(visuals) @ self.encode_text(texts).T
+            self.pictures += len(visuals)
+            return rows
 
     data, prompts = Animals([0, 1, 2, 3, 4, 5, 6] * 3, "a photo of a {}", 0.3), templates("openai_7")
     records = Records(None, {})
     data.bad = 4
-    run(Scorer(), data, Settings("openai_7"), records)  # type: ignore[arg-type]
+    model = Scorer()
+    run(model, data, Settings("openai_7"), records)  # type: ignore[arg-type]
     assert records.done.pop("k4").status == "truncated image"
+    assert model.pictures == len(data) - 1  # each picture is looked at once, whatever the number of templates
     data.bad = None
     images = Known().encode_image([data[i].image for i in range(len(data)) if i != 4])
     sums = sum(images @ Known().encode_text([p.format(n) for n in NAMES]).T for p in prompts)

@@ -32,7 +32,14 @@ from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.data.subset import Subset
 from diptych.evaluation.benchmark import Outcome, Records
-from diptych.evaluation.encoding import BATCH, checked, encode_images, rows_of
+from diptych.evaluation.encoding import (
+    BATCH,
+    checked,
+    encode_images,
+    has_both_encodings,
+    rows_of,
+    scores_by_vectors,
+)
 from diptych.evaluation.metrics.ranking import Ranking, chance_at, ranking
 from diptych.evaluation.statistics import mean_metric
 
@@ -98,14 +105,14 @@ def score_everything(
 ) -> tuple[NDArray[np.float32], list[Sample], list[str], NDArray[np.int64]]:
     """Scores [N, M] of every picture with every caption, the samples, the captions and whose they are."""
     samples = [sample for sample in records.samples(source) if _usable(sample, records)]
-    if model.has_both_encodings and model.ranks_by_cosine:
+    if scores_by_vectors(model):
         image_ND, samples = encode_images(model, samples, records)
         texts, owner_M = _captions(samples)
         scores_NM = image_ND @ checked(model.encode_text(texts), model, "the captions").T
     else:
         everything, _ = _captions(samples)
         # Who scores by encodings of both sides encodes the captions once a call; who reads pairs holds one row of them.
-        size = BATCH if model.has_both_encodings else 1
+        size = BATCH if has_both_encodings(model) else 1
         rows, kept = rows_of(model, lambda images: model.score(images, everything), samples, records, size)
         texts, owner_M = _captions(kept)
         left = {sample.key for sample in kept}

@@ -31,7 +31,7 @@ from diptych.core.visual import Image
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
-from diptych.evaluation.encoding import checked, encode_images, rows_of
+from diptych.evaluation.encoding import checked, encode_images, rows_of, scores_by_vectors
 from diptych.evaluation.metrics.ranking import ranking
 from diptych.evaluation.statistics import class_mean_metric, mean_metric
 from diptych.evaluation.templates import templates
@@ -95,7 +95,7 @@ def _scores(
     model: Predictor, samples: Sequence[Sample], names: Sequence[str], prompts: Sequence[str], records: Records
 ) -> tuple[NDArray[np.float32], list[Sample]]:
     """[N, C] and the samples it is of."""
-    if model.has_both_encodings and model.ranks_by_cosine:
+    if scores_by_vectors(model):
         image_ND, kept = encode_images(model, samples, records)
         scores_NC = image_ND @ class_vectors(model, names, prompts).T
     else:
