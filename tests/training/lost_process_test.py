@@ -34,16 +34,17 @@ def test_a_process_that_is_frozen_is_named_within_the_timeout(tmp_path: Path) ->
 
 
 FAULTS = {
-    "hangs": ([75, 75], "process 1 is still waiting for the data in step"),
-    "breaks": ([2, 2], "process 1 stopped: the disk with the pictures is gone"),
-    "runs out of memory": ([2, 1], "process 1 stopped: no memory is left"),
+    "hangs": (75, "process 1 is still waiting for the data in step"),
+    "breaks": (2, "process 1 stopped: the disk with the pictures is gone"),
+    "runs out of memory": (1, "process 1 stopped: no memory is left"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_process_whose_data_fail_is_named_with_its_reason(tmp_path: Path, fault: str) -> None:
-    folder, (codes, sentence) = tmp_path / "run", FAULTS[fault]
-    assert run_session(2, folder, replace(HASTY, fault=fault), patience=40) == codes, said(folder, 0)
+    folder, (own, sentence) = tmp_path / "run", FAULTS[fault]
+    codes = run_session(2, folder, replace(HASTY, fault=fault), patience=40)
+    assert codes[1] == own and codes[0] in (2, 75), said(folder, 0)
     assert sentence in said(folder, 0)
 
 
