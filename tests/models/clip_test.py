@@ -93,7 +93,7 @@ def test_constant_padding_of_the_tower_alone_is_refused() -> None:
 
 
 def test_named_sizes_have_the_published_numbers_of_parameters() -> None:
-    """OpenAI's models have 151.3, 149.6 and 427.6 million; Google's SigLIP B/16 at 224 has 203.2 million."""
+    """OpenAI's have 151.3, 149.6, 427.6 and, with a ResNet, 102.0 million; Google's SigLIP B/16 at 224 has 203.2."""
     with torch.device("meta"):
         sizes = [
             (clip.Clip(config, (0.5,) * 3, (0.5,) * 3), millions)
@@ -101,6 +101,7 @@ def test_named_sizes_have_the_published_numbers_of_parameters() -> None:
                 (clip.Config.vit_b32(), 151.28),
                 (clip.Config.vit_b16(), 149.62),
                 (clip.Config.vit_l14(), 427.62),
+                (clip.Config.rn50(), 102.01),
             )
         ]
         google = siglip.Siglip(siglip.Config.vit_b16(), (0.5,) * 3, (0.5,) * 3)

@@ -67,11 +67,19 @@ class TextTransformer(nn.Module):
         Raises:
             DataError: a text longer than the context.
         """
-        longest = tokens_BT.shape[1]
+        return self.forward_embedded(self.embedding(tokens_BT), lengths_B, places_BT)
+
+    def forward_embedded(self, words_BTD: Tensor, lengths_B: Tensor, places_BT: Tensor | None = None) -> Tensor:
+        """The same of rows that take the place of the tokens' embeddings, before positions (learned context).
+
+        Raises:
+            DataError: rows longer than the context.
+        """
+        longest = words_BTD.shape[1]
         if longest > self.config.context:
             raise DataError(f"a text of {longest} tokens is longer than the context of {self.config.context}")
         positions = self.positions_TD[:longest] if places_BT is None else F.embedding(places_BT, self.positions_TD)
-        x_BTD = self.embedding(tokens_BT) + positions
+        x_BTD = words_BTD + positions
         if self.config.padding == "constant":
             last_B, mask = torch.full_like(lengths_B, longest - 1), None
         else:

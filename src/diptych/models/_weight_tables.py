@@ -6,7 +6,7 @@ entries, and a name left over on either side is an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -204,9 +204,8 @@ def _oc_tower(ours: str, theirs: str, depth: int) -> list[Entry]:
 
 
 def open_clip_clip(vision_depth: int, text_depth: int) -> list[Entry]:
-    """open_clip's CLIP."""
+    """open_clip's CLIP with a vision transformer."""
     return [
-        Entry("log_scale", ("logit_scale",)),
         Entry("vision.cls_D", ("visual.class_embedding",)),
         Entry("vision.positions_TD", ("visual.positional_embedding",)),
         Entry("vision.patches.weight", ("visual.conv1.weight",)),
@@ -214,9 +213,53 @@ def open_clip_clip(vision_depth: int, text_depth: int) -> list[Entry]:
         *_oc_tower("vision", "visual.transformer", vision_depth),
         *_both("vision.norm_post", "visual.ln_post"),
         Entry("image_head.weight", ("visual.proj",), transpose=True),
+        *_oc_text(text_depth),
+    ]
+
+
+def open_clip_resnet_clip(blocks: Sequence[int], text_depth: int) -> list[Entry]:
+    """open_clip's CLIP with a ResNet of so many blocks in each group; what follows its attention is our image head."""
+    entries = [entry for i in range(3) for entry in _oc_conv(f"vision.stem.{i}", "visual", str(i + 1))]
+    places = [f"visual.layer{group + 1}.{i}" for group, count in enumerate(blocks) for i in range(count)]
+    for index, theirs in enumerate(places):
+        ours = f"vision.blocks.{index}"
+        for number, name in enumerate(("narrow", "middle", "widen"), start=1):
+            entries += _oc_conv(f"{ours}.{name}", theirs, str(number))
+        if theirs.endswith(".0"):
+            entries += [
+                Entry(f"{ours}.shortcut.conv.weight", (f"{theirs}.downsample.0.weight",)),
+                *_oc_norm(f"{ours}.shortcut.norm", f"{theirs}.downsample.1"),
+            ]
+    pool = "visual.attnpool"
+    return [
+        *entries,
+        Entry("vision.pool.positions_TD", (f"{pool}.positional_embedding",)),
+        *[
+            Entry(f"vision.pool.qkv.{kind}", tuple(f"{pool}.{side}_proj.{kind}" for side in "qkv"))
+            for kind in ("weight", "bias")
+        ],
+        *_both("image_head", f"{pool}.c_proj"),
+        *_oc_text(text_depth),
+    ]
+
+
+def _oc_conv(ours: str, theirs: str, number: str) -> list[Entry]:
+    weight = Entry(f"{ours}.conv.weight", (f"{theirs}.conv{number}.weight",))
+    return [weight, *_oc_norm(f"{ours}.norm", f"{theirs}.bn{number}")]
+
+
+def _oc_norm(ours: str, theirs: str) -> list[Entry]:
+    kinds = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    return [Entry(f"{ours}.{kind}", (f"{theirs}.{kind}",)) for kind in kinds]
+
+
+def _oc_text(depth: int) -> list[Entry]:
+    """The text tower, its projection and the scale of open_clip's CLIP."""
+    return [
+        Entry("log_scale", ("logit_scale",)),
         Entry("text.embedding.weight", ("token_embedding.weight",)),
         Entry("text.positions_TD", ("positional_embedding",)),
-        *_oc_tower("text", "transformer", text_depth),
+        *_oc_tower("text", "transformer", depth),
         *_both("text.norm_post", "ln_final"),
         Entry("text_head.weight", ("text_projection",), transpose=True),
     ]

@@ -15,6 +15,7 @@ from diptych.capabilities.load import OPEN_CLIP_CONFIG
 from diptych.core.errors import ConfigError
 from diptych.data.images import CLIP_MEAN, CLIP_STD, ImagePreprocessing
 from diptych.data.text import Tokenizer
+from diptych.layers.modified_resnet import ResNetConfig
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.transformer import Activation
 from diptych.layers.vision_transformer import VisionConfig
@@ -44,8 +45,7 @@ def read_open_clip(folder: Path, siglip: bool) -> PublicTowers:
     public = read_weights(folder, stem="open_clip_model", legacy="open_clip_pytorch_model.bin")
     vision = _timm_vision(model, public) if siglip else _vision(model)
     text = _text(model, siglip)
-    table = tables.open_clip_siglip if siglip else tables.open_clip_clip
-    state = tables.read(table(vision.depth, text.depth), public, folder)
+    state = tables.read(_table(vision, text, siglip), public, folder)
     image = _preprocessing(plain.get("preprocess_cfg", {}), vision.image_size)
     processor = processor_of(folder, image, text)
     if model["text_cfg"].get("tokenizer_kwargs", {}).get("clean") == "canonicalize":
@@ -64,12 +64,21 @@ def _preprocessing(plain: Mapping[str, Any], image_size: int) -> ImagePreprocess
     )
 
 
-def _vision(model: Mapping[str, Any]) -> VisionConfig:
+def _table(vision: VisionConfig | ResNetConfig, text: TextConfig, siglip: bool) -> list[tables.Entry]:
+    if isinstance(vision, ResNetConfig):
+        return tables.open_clip_resnet_clip(vision.blocks, text.depth)
+    table = tables.open_clip_siglip if siglip else tables.open_clip_clip
+    return table(vision.depth, text.depth)
+
+
+def _vision(model: Mapping[str, Any]) -> VisionConfig | ResNetConfig:
     plain = model["vision_cfg"]
-    if isinstance(plain.get("layers"), list) or "timm_model_name" in plain:
+    if "timm_model_name" in plain:
         raise ConfigError(
-            "this open_clip CLIP has a ResNet or timm tower, which is not here: its own vision transformers are"
+            "this open_clip CLIP has timm's tower, which is not here: its own vision transformers and ResNets are"
         )
+    if isinstance(plain.get("layers"), list):
+        return _resnet(plain)
     _check(plain, _VISION_AS_HERE)
     width = int(plain.get("width", 768))
     return VisionConfig(
@@ -84,6 +93,13 @@ def _vision(model: Mapping[str, Any]) -> VisionConfig:
         activation=_activation(model, plain),
         eps=_eps(plain),
     )
+
+
+def _resnet(plain: Mapping[str, Any]) -> ResNetConfig:
+    stem = int(plain.get("width", 768))
+    one, two, three, four = (int(count) for count in plain["layers"])
+    heads = stem * 32 // int(plain.get("head_width", 64))
+    return ResNetConfig(plain.get("image_size", 224), stem, (one, two, three, four), heads)
 
 
 def _timm_vision(model: Mapping[str, Any], public: Mapping[str, Tensor]) -> VisionConfig:

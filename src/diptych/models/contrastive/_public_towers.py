@@ -11,6 +11,7 @@ from diptych.core.errors import CheckpointError
 from diptych.data.image_text import ImageTextConfig, ImageTextProcessor, TextPreprocessing
 from diptych.data.images import ImagePreprocessing
 from diptych.data.text import Tokenizer
+from diptych.layers.modified_resnet import ResNetConfig
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models._public_folder import read_json
@@ -26,7 +27,7 @@ class PublicTowers:
         state: our state dict.
     """
 
-    vision: VisionConfig
+    vision: VisionConfig | ResNetConfig
     text: TextConfig
     width: int
     state: dict[str, Tensor]

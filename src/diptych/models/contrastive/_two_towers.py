@@ -52,6 +52,12 @@ class TwoTowers(nn.Module):
         self.vision = ModifiedResNet(vision) if isinstance(vision, ResNetConfig) else VisionTransformer(vision)
         self.text = TextTransformer(text)
 
+    @property
+    def patch_tower(self) -> VisionTransformer:
+        """The vision tower of a model that has to have patches."""
+        assert isinstance(self.vision, VisionTransformer), "a ResNet has no patches"
+        return self.vision
+
     def encode_image(self, pixels_BCHW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
         """Unit vectors [B, D] of uint8 or prepared pixels.
 
@@ -129,9 +135,8 @@ class TwoTowerTask(GlobalTask[ImageTextBatch]):
         ratio = self.options.masking.image
         if ratio == 0:
             return None
-        assert isinstance(self.model.vision, VisionTransformer), "check_options refuses other towers"
         height, width = batch.pixels_BCHW.shape[-2:]
-        size = self.model.vision.config.patch_size
+        size = self.model.patch_tower.config.patch_size
         patches = (height // size) * (width // size)
         kept_BK = kept_patches(batch.seeds, patches, patches_kept(patches, ratio), purpose)
         return kept_BK.to(batch.pixels_BCHW.device)

@@ -1,8 +1,8 @@
 """CLIP: two towers and a softmax over the batch.
 
 Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision", arXiv 2103.00020. A vision
-transformer and a causal text transformer each map to one unit vector; a symmetric InfoNCE over the whole global batch,
-at a learned and clamped scale, draws the two vectors of a pair together and all others apart.
+transformer, or a ResNet, and a causal text transformer each map to one unit vector; a symmetric InfoNCE over the whole
+global batch, at a learned and clamped scale, draws the two vectors of a pair together and all others apart.
 
 Departures: texts are padded to the batch's longest instead of 77 (the mask makes that exact); GELU by default
 (QuickGELU where OpenAI's weights need it).
@@ -21,15 +21,17 @@ from torch import nn
 
 from diptych.capabilities.load import folder_of
 from diptych.core.config import ModelConfig
+from diptych.core.errors import ConfigError
 from diptych.core.losses import Losses, Part, Scope
 from diptych.core.sample import Sample
 from diptych.core.task import Features
 from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
 from diptych.data.text import Tokenizer
+from diptych.layers.modified_resnet import ResNetConfig
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models.contrastive._export import write_clip
-from diptych.models.contrastive._options import PairOptions
+from diptych.models.contrastive._options import Masking, PairOptions
 from diptych.models.contrastive._public import read_clip
 from diptych.models.contrastive._two_towers import (
     TwoTowerPredictor,
@@ -45,15 +47,20 @@ VERBS = ("encode_image", "encode_text")
 READS = ("CLIPModel", "open_clip/clip")
 
 
+def _vision(patch_size: int) -> VisionConfig:
+    return VisionConfig(patch_size=patch_size, pre_norm=True, patch_bias=False, eps=1e-5)
+
+
 @dataclass(frozen=True)
 class Config(ModelConfig):
     """Sizes of both towers.
 
     Attributes:
+        vision: of a vision transformer or of CLIP's own kind of ResNet.
         width: of the joint space.
     """
 
-    vision: VisionConfig = field(default_factory=lambda: VisionConfig(pre_norm=True, patch_bias=False, eps=1e-5))
+    vision: VisionConfig | ResNetConfig = field(default_factory=lambda: _vision(32))
     text: TextConfig = field(default_factory=TextConfig)
     width: int = 512
 
@@ -65,14 +72,18 @@ class Config(ModelConfig):
     @classmethod
     def vit_b16(cls) -> Config:
         """ViT-B/16 at 224 pixels: 150 M parameters."""
-        base = cls()
-        return replace(base, vision=replace(base.vision, patch_size=16))
+        return cls(_vision(16))
 
     @classmethod
     def vit_l14(cls) -> Config:
         """ViT-L/14 at 224 pixels: 428 M parameters."""
-        vision = replace(cls().vision, patch_size=14, width=1024, depth=24, heads=16, hidden=4096)
+        vision = replace(_vision(14), width=1024, depth=24, heads=16, hidden=4096)
         return cls(vision, TextConfig(width=768, heads=12, hidden=3072), width=768)
+
+    @classmethod
+    def rn50(cls) -> Config:
+        """The ResNet-50 of the paper at 224 pixels: 102 M parameters."""
+        return cls(ResNetConfig(), width=1024)
 
     @classmethod
     def tiny(cls, vocab_size: int = 512, image_size: int = 64, patch_size: int = 8) -> Config:
@@ -88,11 +99,12 @@ class Config(ModelConfig):
 
 
 class Clip(TwoTowers):
-    """Two towers, a bias-free projection each, and the log of the scale."""
+    """Two towers, a projection each, and the log of the scale; a ResNet's projection has a bias, others have none."""
 
     def __init__(self, config: Config, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__(config.vision, config.text, mean, std)
-        self.image_head = nn.Linear(config.vision.width, config.width, bias=False)
+        resnet = isinstance(config.vision, ResNetConfig)
+        self.image_head = nn.Linear(config.vision.width, config.width, bias=resnet)
         self.text_head = nn.Linear(config.text.width, config.width, bias=False)
         for head in (self.image_head, self.text_head):
             nn.init.normal_(head.weight, std=head.in_features**-0.5)
@@ -111,6 +123,7 @@ class ClipTask(TwoTowerTask):
         self.options = options or PairOptions()
         self.model = ClipPredictor.build(config, processor)
         check_options(self.options, config.vision, config.text)
+        self.divisible = not isinstance(config.vision, ResNetConfig)
 
     def losses_from(self, features: Features, phase: str = "main") -> Losses:
         pairs, scale = len(features["image"]), self.model.log_scale.exp()
@@ -148,11 +161,21 @@ class ClipPredictor(TwoTowerPredictor):
 
 
 def tiny_tasks(samples: Sequence[Sample]) -> dict[str, ClipTask]:
-    """Its one task at its smallest, with a tokenizer fitted to the samples: for contract tests and trials."""
+    """The plain task, one with its options and one on a ResNet at their smallest; a tokenizer fitted to the samples."""
     tokenizer = Tokenizer.fit([text for sample in samples for text in sample.texts], 300)
-    settings = ImageTextConfig(ImagePreprocessing(32, views=None), TextPreprocessing(64))
+    plain = ImageTextConfig(ImagePreprocessing(32, views=None), TextPreprocessing(64))
+    hard = replace(plain, text=replace(plain.text, negatives=("replace_attribute", "order")))
     config = Config.tiny(tokenizer.vocab_size, image_size=32)
-    return {"contrastive": ClipTask(config, ImageTextProcessor(settings, tokenizer))}
+    resnet = replace(config, vision=ResNetConfig(32, stem=8, blocks=(1, 1, 1, 1), heads=4))
+
+    def task(config: Config, settings: ImageTextConfig, options: PairOptions | None = None) -> ClipTask:
+        return ClipTask(config, ImageTextProcessor(settings, tokenizer), options)
+
+    return {
+        "contrastive": task(config, plain),
+        "masked": task(config, hard, PairOptions(Masking(0.5, 0.3), same_text=True)),
+        "resnet": task(resnet, plain),
+    }
 
 
 def weights_from(reference: str | Path) -> ClipPredictor:
@@ -160,7 +183,7 @@ def weights_from(reference: str | Path) -> ClipPredictor:
 
     Raises:
         CheckpointError: a file or a weight is missing, left over, or of another shape.
-        ConfigError: the folder's architecture has a part that is not here (a ResNet tower).
+        ConfigError: the folder's architecture has a part that is not here (timm's tower).
     """
     folder = folder_of(reference)
     public = read_clip(folder)
@@ -176,4 +199,7 @@ def export_to(predictor: ClipPredictor, folder: Path) -> None:
     Raises:
         ConfigError: the model has a part that CLIPModel does not.
     """
-    write_clip(predictor, folder, predictor.config.vision, predictor.config.text, predictor.config.width)
+    config = predictor.config
+    if isinstance(config.vision, ResNetConfig):
+        raise ConfigError("transformers' CLIPModel has no ResNet tower: a run's own folder is what there is to share")
+    write_clip(predictor, folder, config.vision, config.text, config.width)

@@ -125,7 +125,7 @@ class Llip(TwoTowers):
 
     def encode_image(self, pixels_BCHW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
         """Keys and values of the mixture tokens, side by side [B, K, 2E]: all that a caption needs of a picture."""
-        tokens_BKW = self.vision.class_tokens(self.normalise(pixels_BCHW), kept_BK)
+        tokens_BKW = self.patch_tower.class_tokens(self.normalise(pixels_BCHW), kept_BK)
         return torch.cat([self.key(tokens_BKW), self.value(tokens_BKW)], dim=-1)
 
     def encode_text(self, tokens_BT: Tensor, lengths_B: Tensor, places_BT: Tensor | None = None) -> Tensor:

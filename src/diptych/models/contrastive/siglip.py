@@ -37,7 +37,7 @@ from diptych.layers.text_transformer import TextConfig
 from diptych.layers.transformer import Activation
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models.contrastive._export import write_siglip
-from diptych.models.contrastive._options import PairOptions
+from diptych.models.contrastive._options import Masking, PairOptions
 from diptych.models.contrastive._public import read_siglip
 from diptych.models.contrastive._two_towers import (
     TwoTowerPredictor,
@@ -151,11 +151,16 @@ class SiglipPredictor(TwoTowerPredictor):
 
 
 def tiny_tasks(samples: Sequence[Sample]) -> dict[str, SiglipTask]:
-    """Its one task at its smallest, with a tokenizer fitted to the samples: for contract tests and trials."""
+    """The plain task and one with its options at their smallest, with a tokenizer fitted to the samples."""
     tokenizer = Tokenizer.fit([text for sample in samples for text in sample.texts], 300)
-    settings = ImageTextConfig(ImagePreprocessing(32, views=None), TextPreprocessing(64))
+    plain = ImageTextConfig(ImagePreprocessing(32, views=None), TextPreprocessing(64))
+    hard = replace(plain, text=replace(plain.text, negatives=("replace_attribute", "order")))
     config = Config.tiny(tokenizer.vocab_size, image_size=32)
-    return {"contrastive": SiglipTask(config, ImageTextProcessor(settings, tokenizer))}
+    options = PairOptions(Masking(0.5, 0.3))
+    return {
+        "contrastive": SiglipTask(config, ImageTextProcessor(plain, tokenizer)),
+        "masked": SiglipTask(config, ImageTextProcessor(hard, tokenizer), options),
+    }
 
 
 def weights_from(reference: str | Path) -> SiglipPredictor:
@@ -166,6 +171,7 @@ def weights_from(reference: str | Path) -> SiglipPredictor:
     """
     folder = folder_of(reference)
     public = read_siglip(folder)
+    assert isinstance(public.vision, VisionConfig), "no SigLIP has a ResNet"
     config = Config(public.vision, public.text)
     module = SiglipPredictor.build(config, public.processor)
     public.fill(module, folder)
