@@ -143,9 +143,10 @@ def test_the_preview_shows_all_views_and_texts() -> None:
     processor = AugmentedProcessor(CONFIG, TOKENIZER, BOTH)
     batch = batch_of(processor)
     first = processor.preview(batch)[0]
-    assert first.picture_HWC is not None and first.picture_HWC.shape == (16, 48, 3)
-    assert np.array_equal(first.picture_HWC[:, :16], batch.pixels_BCHW[0].permute(1, 2, 0).numpy())
-    assert np.array_equal(first.picture_HWC[:, 32:], batch.strong_BVCHW[0, 1].permute(1, 2, 0).numpy())
+    assert first.picture_HWC is not None and first.picture_HWC.shape == (32, 32, 3)
+    assert np.array_equal(first.picture_HWC[:16, :16], batch.pixels_BCHW[0].permute(1, 2, 0).numpy())
+    assert np.array_equal(first.picture_HWC[16:, :16], batch.strong_BVCHW[0, 1].permute(1, 2, 0).numpy())
+    assert (first.picture_HWC[16:, 16:] == 255).all()
     said = [texts_of(*texts)[0] for texts in ((batch.tokens_BT, batch.lengths_B), *batch.strong_texts)]
     assert first.text == " | ".join(said) and first.tokens is not None
 

@@ -8,6 +8,7 @@ B batch, V strong views, C channels, H height, W width, T tokens.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from time import perf_counter
@@ -15,13 +16,14 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from diptych.core.errors import ConfigError
 from diptych.core.processor import Field, Preview, Rows
 from diptych.core.sample import Sample
 from diptych.core.seeding import Draw
-from diptych.core.visual import Image
+from diptych.core.visual import Image, Pixels
 from diptych.data.decode import decode
 from diptych.data.image_text import ImageTextBatch, ImageTextConfig, ImageTextProcessor
 from diptych.data.images import fill_pixels, image_of
@@ -172,14 +174,26 @@ class AugmentedProcessor(ImageTextProcessor):
         return AugmentedBatch.of(pairs, arrays["strong"].permute(0, 1, 4, 2, 3), strong_texts)
 
     def preview(self, batch: ImageTextBatch) -> list[Preview]:
-        """The weak view and the strong ones side by side; under the caption, its strong views."""
+        """The weak view, top left, with the strong ones; after the caption, its strong views."""
         assert isinstance(batch, AugmentedBatch)
         shown = []
         for index, weak in enumerate(super().preview(batch)):
-            views = [weak.picture_HWC, *batch.strong_BVCHW[index].permute(0, 2, 3, 1).numpy()]
+            pictures = [batch.pixels_BCHW[index : index + 1], batch.strong_BVCHW[index]]
+            views = torch.cat(pictures).permute(0, 2, 3, 1).numpy()
             said = [weak.text, *(self._said(texts, index) for texts in batch.strong_texts)]
-            shown.append(weak._replace(picture_HWC=np.concatenate(views, axis=1), text=" | ".join(said)))
+            shown.append(weak._replace(picture_HWC=_in_a_square(views), text=" | ".join(said)))
         return shown
 
     def _said(self, texts: TextRows, index: int) -> str:
         return self.tokenizer.decode(texts.tokens_BT[index, : int(texts.lengths_B[index])].tolist())
+
+
+def _in_a_square(views_NHWC: NDArray[np.uint8]) -> Pixels:
+    """Pictures of one size row by row on white."""
+    count, height, width, _ = views_NHWC.shape
+    side = math.ceil(math.sqrt(count))
+    paper_HWC = np.full((-(-count // side) * height, side * width, 3), 255, np.uint8)
+    for place, view_HWC in enumerate(views_NHWC):
+        top, left = place // side * height, place % side * width
+        paper_HWC[top : top + height, left : left + width] = view_HWC
+    return paper_HWC
