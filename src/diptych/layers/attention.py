@@ -38,15 +38,27 @@ class Attention(nn.Module):
             q, k, v = self.qkv(x_BSD).chunk(3, dim=-1)
         else:
             width = x_BSD.shape[-1]
-            weight, bias = self.qkv.weight, self.qkv.bias
-            q = F.linear(query_BTD, weight[:width], bias[:width])
-            k, v = F.linear(x_BSD, weight[width:], bias[width:]).chunk(2, dim=-1)
+            q = outputs_of(self.qkv, query_BTD, 0, width)
+            k, v = outputs_of(self.qkv, x_BSD, width, 3 * width).chunk(2, dim=-1)
         mixed = attend(self._split(q), self._split(k), self._split(v), mask_BTS, causal)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
     def _split(self, x_BTD: Tensor) -> Tensor:
         return x_BTD.view(*x_BTD.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+def outputs_of(linear: nn.Module, x: Tensor, begin: int, end: int) -> Tensor:
+    """Outputs `begin` to `end` of a linear map.
+
+    Of a plain one no others are computed. One that something wraps (LoRA) is called whole and cut: its weight is not
+    all that it does.
+    """
+    if type(linear) is nn.Linear:
+        bias = None if linear.bias is None else linear.bias[begin:end]
+        return F.linear(x, linear.weight[begin:end], bias)
+    out: Tensor = linear(x)[..., begin:end]
+    return out
 
 
 def attend(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, mask_BTS: Tensor | None, causal: bool = False) -> Tensor:
