@@ -20,6 +20,8 @@ class Arguments:
     """Which; all that every run was evaluated on when none is named."""
     seed: int = 0
     """Of the bootstrap."""
+    any_settings: bool = False
+    """Compare runs that were evaluated with different settings too, such as a prompt and a learned context."""
     json: bool = False
     """Print JSON instead of tables."""
 
@@ -31,7 +33,7 @@ def main(arguments: list[str]) -> int:
     from diptych.core.config import to_plain
     from diptych.evaluation.compare import compare
 
-    found = compare(options.runs, options.benchmarks, options.seed)
+    found = compare(options.runs, options.benchmarks, options.seed, not options.any_settings)
     if options.json:
         print(json.dumps([to_plain(one) for one in found], indent=2))
         return 0

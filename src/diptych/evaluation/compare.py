@@ -37,13 +37,17 @@ class Comparison:
     p: float
 
 
-def compare(folders: Sequence[Path | str], benchmarks: Sequence[str] = (), seed: int = 0) -> list[Comparison]:
+def compare(
+    folders: Sequence[Path | str], benchmarks: Sequence[str] = (), seed: int = 0, settings_alike: bool = True
+) -> list[Comparison]:
     """The first run against each of the others, on every metric that has a value for every sample.
 
     Args:
         folders: run folders, or folders that `diptych eval --out` wrote; two or more.
         benchmarks: which; all that every run was evaluated on when empty.
         seed: of the bootstrap.
+        settings_alike: whether runs that were evaluated with different settings are refused; False where each model
+            has settings of its own (the prompt that one was given and another learned).
 
     Raises:
         ConfigError: fewer than two runs, or a benchmark that they were not evaluated on.
@@ -63,7 +67,7 @@ def compare(folders: Sequence[Path | str], benchmarks: Sequence[str] = (), seed:
         one
         for name in benchmarks or shared
         for place in places[1:]
-        for one in _compare(places[0][name], place[name], seed)
+        for one in _compare(places[0][name], place[name], seed, settings_alike)
     ]
 
 
@@ -76,9 +80,9 @@ def _evaluations(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _compare(first: Path, second: Path, seed: int) -> list[Comparison]:
+def _compare(first: Path, second: Path, seed: int, settings_alike: bool) -> list[Comparison]:
     results = read_result(first), read_result(second)
-    _require_alike(*results, first, second)
+    _require_alike(*results, first, second, settings_alike)
     one, other = ({record.key: record for record in read_samples(folder)} for folder in (first, second))
     names = [
         name
@@ -90,14 +94,14 @@ def _compare(first: Path, second: Path, seed: int) -> list[Comparison]:
     return [_one(name, one, other, first, second, seed) for name in names]
 
 
-def _require_alike(first: Result, second: Result, a: Path, b: Path) -> None:
+def _require_alike(first: Result, second: Result, a: Path, b: Path, settings_alike: bool) -> None:
     """Raises a DataError when the two numbers answer different questions."""
     for what, one, other in (
         ("data", first.data_fingerprint, second.data_fingerprint),
         ("settings", first.settings, second.settings),
         ("seed", first.seed, second.seed),
     ):
-        if one != other:
+        if one != other and (settings_alike or what != "settings"):
             shown = (first.data, second.data) if what == "data" else (one, other)
             raise DataError(
                 f"{a} and {b} cannot be compared: they were evaluated with different {what} "

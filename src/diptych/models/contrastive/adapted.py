@@ -203,7 +203,7 @@ class AdaptedPredictor(OnBasePredictor):
         if unknown := [text for text in texts if spoken(text) not in places]:
             raise ConfigError(
                 f"{self.name} learned a context for each of its {len(places)} classes, and '{unknown[0]}' is none of "
-                f"them: train with --adapter.context.class_specific False for one that goes with any text"
+                f"them: train with --context.no_class_specific for one that goes with any text"
             )
         return [places[spoken(text)] for text in texts]
 
