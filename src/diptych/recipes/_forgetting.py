@@ -55,12 +55,17 @@ def report_change(
         templates: how the base and the adapted model are told a class.
         folder: where both evaluations are kept, in `base` and `adapted`.
     """
-    source = other_set(data) if isinstance(data, str) else data
-    benchmark = "zero_shot_classification" if has_classes(source) else "retrieval"
     places = folder / "base", folder / "adapted"
     for one, template, place in zip((base, model), templates, places, strict=True):
-        settings = {benchmark: {"templates": template}} if benchmark != "retrieval" else {}
-        evaluate(one, [benchmark], source, folder=place, settings=settings)
+        evaluated(one, data, template, place)
     found = compare(places, settings_alike=False)
     print_table(found)
     return found
+
+
+def evaluated(model: Predictor, data: Source | str, template: str, folder: Path, limit: int | None = None) -> None:
+    """Writes the result of the benchmark that fits the data into a folder."""
+    source = other_set(data) if isinstance(data, str) else data
+    benchmark = "zero_shot_classification" if has_classes(source) else "retrieval"
+    settings = {benchmark: {"templates": template}} if benchmark != "retrieval" else {}
+    evaluate(model, [benchmark], source, folder=folder, settings=settings, limit=limit)

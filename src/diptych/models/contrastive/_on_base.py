@@ -81,7 +81,11 @@ class OnBase(nn.Module):
 
 
 class OnBaseTask(Task[ClassBatch]):
-    """Cross-entropy over the classes."""
+    """Cross-entropy over the classes.
+
+    Attributes:
+        vectors: of pictures that were seen, by their keys, where they never change.
+    """
 
     model: OnBase
     processor: ClassProcessor
@@ -89,7 +93,7 @@ class OnBaseTask(Task[ClassBatch]):
     def __init__(self, processor: ClassProcessor) -> None:
         super().__init__()
         self.processor = processor
-        self._kept: dict[str, Tensor] = {}
+        self.vectors: dict[str, Tensor] = {}
 
     @abstractmethod
     def logits(self, batch: ClassBatch) -> Tensor:
@@ -115,12 +119,12 @@ class OnBaseTask(Task[ClassBatch]):
         if new:
             with torch.no_grad():
                 found = self.model.image_vectors(batch.pixels_BCHW[new])
-            self._kept.update(zip((batch.keys[place] for place in new), found, strict=True))
-        return torch.stack([self._kept[key] for key in batch.keys])
+            self.vectors.update(zip((batch.keys[place] for place in new), found, strict=True))
+        return torch.stack([self.vectors[key] for key in batch.keys])
 
     def _stale(self, key: str) -> bool:
         """Whether there is no vector of this picture, or one of other weights' type or device."""
-        kept, weight = self._kept.get(key), self.model.scale
+        kept, weight = self.vectors.get(key), self.model.scale
         return kept is None or (kept.device, kept.dtype.itemsize) != (weight.device, weight.dtype.itemsize)
 
 
