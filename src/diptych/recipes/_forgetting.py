@@ -41,21 +41,20 @@ def other_set(reference: str) -> Source:
     return open_source(reference, "test" if reference.startswith(("scenes", "hf:")) else split)
 
 
-def has_classes(source: Source) -> bool:
+def has_classes(source: Source, most: int = 20) -> bool:
     """Whether its samples are labelled, by the first of them."""
-    return source[0].meta.get("class") is not None
+    return all(source[index].meta.get("class") is not None for index in range(min(len(source), most)))
 
 
 def report_change(
-    base: Predictor, model: Predictor, data: Source | str, templates: tuple[str, str], folder: Path
+    base: Predictor, model: Predictor, data: Source | str, templates: tuple[str, str], places: tuple[Path, Path]
 ) -> list[Comparison]:
     """Evaluates both models and prints how they differ: zero-shot classification, or retrieval of captions.
 
     Args:
         templates: how the base and the adapted model are told a class.
-        folder: where both evaluations are kept, in `base` and `adapted`.
+        places: where both evaluations are kept.
     """
-    places = folder / "base", folder / "adapted"
     for one, template, place in zip((base, model), templates, places, strict=True):
         evaluated(one, data, template, place)
     found = compare(places, settings_alike=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -79,12 +80,13 @@ class FewShotRun(Run):
             raise ConfigError("few_shot needs a trained model to start from: --base RUN_OR_FOLDER")
         check_sets(self.forgetting, self.method)
         parts = labelled_parts(self.data, self.test, self.test_share)
+        places = cache(lambda: classes_of(parts.train))  # reads every sample of the training part
         rate = self.optimizer.lr or RATES[self.method]
         return (
             Train(
                 "train",
-                source=lambda context: shots(parts.train, self.shots, self.seed),
-                task=lambda context: self._announced(parts, context),
+                source=lambda context: shots(parts.train, self.shots, self.seed, places()),
+                task=lambda context: self._announced(list(places()), context),
                 settings=replace(self, optimizer=replace(self.optimizer, lr=rate)),
             ),
             Report("test", lambda context: self._report(parts, context)),
@@ -107,8 +109,7 @@ class FewShotRun(Run):
         )
         return adapted.AdaptedTask(config, processor, base)
 
-    def _announced(self, parts: Labelled, context: Context) -> OnBaseTask:
-        names = list(classes_of(parts.train))
+    def _announced(self, names: Sequence[str], context: Context) -> OnBaseTask:
         task = self.task(names)
         if context.world.is_main:
             print(f"{self.method} on {self.base}, {len(names)} classes: {parameter_counts(task)}")
@@ -118,11 +119,11 @@ class FewShotRun(Run):
         """The test part and the other sets, with the base beside the adapted model."""
         base, model = load(self.base, context.device), load(context.folder.best_model(), context.device)
         own = "{}" if self.method in ("coop", "cocoop", "linear_probe") else self.template
-        templates = self.template, own
-        report_change(base, model, parts.test, templates, context.folder.path / "comparison" / "test")
+        templates, root = (self.template, own), context.folder.path / "comparison"
+        report_change(base, model, parts.test, templates, (root / "test" / "base", context.folder.evaluation))
         for reference in self.forgetting:
-            place = context.folder.path / "comparison" / Path(reference.partition("?")[0]).name
-            report_change(base, model, reference, templates, place)
+            place = root / Path(reference.partition("?")[0]).name
+            report_change(base, model, reference, templates, (place / "base", place / "adapted"))
 
 
 def few_shot() -> FewShotRun:
