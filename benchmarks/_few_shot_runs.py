@@ -138,7 +138,7 @@ def forgotten(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Each adapted model of the first seed against its base on other sets, on the same samples.
 
-    A linear probe knows no other classes, and CoCoOp ranks no pictures: they have no row there.
+    A linear probe knows no other classes, and CoCoOp reads every text for every picture: they have no row there.
     """
     rows = []
     with tempfile.TemporaryDirectory() as folder:

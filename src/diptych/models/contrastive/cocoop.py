@@ -25,7 +25,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from diptych.adapters.context import ContextConfig, LearnedContext, MetaNet
-from diptych.capabilities.verbs import Comparable
 from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError
 from diptych.core.sample import Sample
@@ -111,13 +110,12 @@ class CocoopPredictor(OnBasePredictor):
 
     VERBS = VERBS
     CONFIG = Config
-    comparable_over = Comparable.TEXTS
     config: Config
     module: ConditionalContext
 
     @torch.inference_mode()
     def score(self, visuals: Sequence[Any] | Tensor, texts: Sequence[str]) -> Tensor:
-        """Cosines [N, M] of pictures and class names with the pictures' own contexts around them."""
+        """Cosines [N, M] of pictures and class names, with each picture's context around them: N M texts are read."""
         tokens_MT, lengths_M = (
             rows.to(self.device) for rows in tokens_with_room(self.base, texts, self.module.context.length)
         )
