@@ -29,7 +29,7 @@ from diptych.recipes.few_shot import FewShotRun, Method, few_shot
 from diptych.training.run import Budget
 
 SHOTS = (1, 2, 4, 8, 16)
-RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 SELECTION_SHOTS = 4
 SELECTION_SEEDS = (100, 101)
 HELD_OUT = 500

@@ -57,7 +57,7 @@ class FewShotRun(Run):
         prompts: of VPT, for each layer that has some.
         reduction, ratio: of CLIP-Adapter.
         lora: of LoRA.
-        views: augmentation of the training pictures; None for none, so that frozen vectors are computed once.
+        augment: whether training pictures are augmented, by `views`; without it frozen vectors are computed once.
         optimizer: a learning rate of 0 takes the method's own.
     """
 
@@ -73,7 +73,8 @@ class FewShotRun(Run):
     reduction: int = 4
     ratio: float = 0.2
     lora: LoraConfig = field(default_factory=LoraConfig)
-    views: Views | None = None
+    augment: bool = False
+    views: Views = field(default_factory=lambda: Views(crop_scale=(0.5, 1.0), flip=0.5))
 
     def stages(self) -> Sequence[Stage]:
         if not self.base:
@@ -99,7 +100,7 @@ class FewShotRun(Run):
             ConfigError: the method does not fit the base.
         """
         base = adaptable(load(self.base))
-        processor = class_processor(base, names, self.views)
+        processor = class_processor(base, names, self.views if self.augment else None)
         if self.method == "linear_probe":
             return linear_classifier.LinearClassifierTask(linear_classifier.Config(), processor, base)
         if self.method == "cocoop":
