@@ -95,6 +95,16 @@ def test_an_expectation_is_shown_where_ties_make_it_another_number(
     assert "top1_expected" in capsys.readouterr().out
 
 
+def test_other_settings_are_compared_where_that_is_asked_for(tmp_path: Path) -> None:
+    runs = [run(tmp_path / "a", BASE), run(tmp_path / "b", BETTER, settings={"k": 5})]
+    (one,) = compare(runs, settings_alike=False)
+    assert one.difference.value == pytest.approx(0.2)
+    assert main(["compare", *map(str, runs), "--any_settings"]) == 0
+    assert main(["compare", *map(str, runs)]) == 2
+    with pytest.raises(DataError, match="different data"):
+        compare([runs[0], run(tmp_path / "c", BETTER, data_fingerprint="other")], settings_alike=False)
+
+
 def test_folders_that_eval_wrote_elsewhere(tmp_path: Path) -> None:
     write(tmp_path / "out" / "knn", BETTER)
     (one,) = compare([run(tmp_path / "a", BASE), tmp_path / "out"])
