@@ -110,6 +110,30 @@ def test_captions_are_retrieved_where_there_are_no_classes(base: Path, data: Pat
     assert not (tmp_path / "again" / "checkpoints").exists()
 
 
+def test_lora_on_pairs_from_the_command_line_to_a_plain_model(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fixed = [
+        "--base",
+        str(base),
+        "--data",
+        "scenes?objects=1&size=32",
+        "--run",
+        str(tmp_path / "run"),
+        "--threads",
+        "1",
+    ]
+    few = ["--budget.steps", "3", "--batch_size", "8", "--evaluate_every", "0", "--lora.rank", "2"]
+    assert main(["train", "clip_finetune", *fixed, *few]) == 0
+    costs = json.loads((tmp_path / "run" / "costs.json").read_text())["stages"]["train"]
+    assert f"{costs['trained']:,} trained" in capsys.readouterr().out
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "exported")]) == 0
+    texts = ["a red circle", "a star"]
+    torch.testing.assert_close(
+        load(tmp_path / "exported").encode_text(texts), load(tmp_path / "run").encode_text(texts), rtol=0, atol=1e-5
+    )
+
+
 def test_what_cannot_be_is_refused_before_training(base: Path, data: Path, tmp_path: Path) -> None:
     assert run(base, data, tmp_path / "a", "--method", "linear_probe", "--forgetting", str(data)) == 2
     assert run(base, data, tmp_path / "b", "--shots", "5") == 2
