@@ -13,10 +13,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from diptych.capabilities.folder import write_model
 from diptych.cli import main
 from diptych.commands._check_tables import in_seconds
 from diptych.core import discovery
+from diptych.data.scenes.draw import SceneConfig
+from diptych.data.scenes.source import Scenes
 from diptych.data.text import Tokenizer
+from diptych.models.contrastive import clip
 from diptych.training import probe
 
 SMALL = ["--threads", "1", "--loader_threads", "1", "--batch_size", "16"]
@@ -46,12 +50,27 @@ def towers(folder: Path) -> list[str]:
     ]
 
 
-NEEDED: dict[str, Callable[[Path], list[str]]] = {"flickr8k_lit": towers}
+def base(folder: Path) -> list[str]:
+    """A tiny CLIP that has learned nothing."""
+    source = Scenes("train", 8, SceneConfig(objects=1))
+    folder.mkdir(parents=True)
+    write_model(clip.tiny_tasks([source[index] for index in range(8)])["contrastive"].predictor(), folder)
+    return ["--base", str(folder)]
+
+
+NEEDED: dict[str, Callable[[Path], list[str]]] = {
+    "flickr8k_lit": towers,
+    "clip_finetune": base,
+    "few_shot": lambda folder: [*base(folder), "--shots", "16"],  # 96 pictures of six classes
+}
 """What recipes need besides data."""
 
 
+DATA = {"vit_tiny": "scenes?count=96&objects=1", "few_shot": "scenes?count=300&objects=1"}
+
+
 def scenes(name: str) -> list[str]:
-    return ["--data", f"scenes?count=96{'&objects=1' if name == 'vit_tiny' else ''}", *SMALL]
+    return ["--data", DATA.get(name, "scenes?count=96"), *SMALL]
 
 
 @pytest.mark.parametrize("name", discovery.recipes())
