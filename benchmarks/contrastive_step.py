@@ -43,6 +43,7 @@ from diptych.data.open import open_source
 from diptych.data.text import Tokenizer
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
+from diptych.models.contrastive._options import PairOptions
 from diptych.recipes._image_text import ImageTextRun
 from diptych.training.backward import backward
 from diptych.training.optimizer import AdamWConfig
@@ -144,7 +145,7 @@ def _task(run: ImageTextRun) -> GlobalTask[Any]:
     tokenizer = Tokenizer.fit([text for index in range(200) for text in source[index].texts], 512)
     large = replace(run, model=_enlarged(run.model), image=replace(run.image, size=SIZE))  # type: ignore[attr-defined, call-arg]
     settings = ImageTextConfig(large.image, TextPreprocessing(run.context))
-    task = large.task(settings, tokenizer)
+    task = large.task(settings, tokenizer, PairOptions())
     assert isinstance(task, GlobalTask)
     return task.train()
 

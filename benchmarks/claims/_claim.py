@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from diptych.core.errors import unknown_name
 from diptych.core.source import Source
 from diptych.data.open import open_source
+from diptych.recipes._image_text import ImageTextRun
 from diptych.training.run import Budget, Run
 
 HERE = Path(__file__).parent
@@ -137,10 +138,11 @@ def scenes(options: str, split: str = "test") -> Callable[[], Source]:
 
 
 def ready(run: R, seed: int, steps: int = 0) -> R:
-    """The run as the runner trains it: this seed, one thread; every budget cut to so many steps, where given."""
-    budgets: dict[str, Any] = {
-        field.name: Budget(steps=steps)
-        for field in fields(run)
-        if steps and isinstance(getattr(run, field.name), Budget)
-    }
-    return replace(run, seed=seed, threads=1, loader_threads=1, **budgets)
+    """The run as the runner trains it: this seed, one thread; every stage cut to so many steps, where given."""
+    run = replace(run, seed=seed, threads=1, loader_threads=1)
+    if not steps:
+        return run
+    cut: dict[str, Any] = {"budget": Budget(steps=steps)}
+    if isinstance(run, ImageTextRun) and run.tuning.steps:
+        cut["tuning"] = replace(run.tuning, steps=steps)
+    return replace(run, **cut)

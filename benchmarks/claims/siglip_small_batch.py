@@ -9,7 +9,7 @@ The learning rate of each arm and batch was chosen on "val", with a seed that is
 from __future__ import annotations
 
 from _claim import Arm, Claim, Comparison, Evaluation, scenes
-from _settings import SCENES, small
+from _settings import WORLD, small
 
 from diptych.recipes.clip_tiny import ClipRun, clip_tiny
 from diptych.recipes.siglip_tiny import SiglipRun, siglip_tiny
@@ -19,7 +19,7 @@ RATES = {
     "clip": {8: 5e-4, 16: 1e-3, 64: 1e-3},
     "siglip": {8: 5e-4, 16: 1e-3, 64: 1e-3},
 }
-TEST = (Evaluation("test", scenes(SCENES)),)
+TEST = (Evaluation("test", scenes(WORLD)),)
 METRICS = ("test/text_to_image_r10", "test/image_to_text_r10")
 
 

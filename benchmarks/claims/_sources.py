@@ -1,0 +1,75 @@
+"""Scenes of which only some captions are said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+from diptych.core.sample import Sample
+from diptych.core.seeding import hash_to_int
+from diptych.core.source import Source
+from diptych.recipes._image_text import ImageTextRun
+
+R = TypeVar("R", bound=ImageTextRun)
+
+
+@dataclass(frozen=True)
+class Captions:
+    """A source with other captions.
+
+    Attributes:
+        whole: the source.
+        choose: the captions of a sample; none leaves those that it has.
+        said: names the choice.
+    """
+
+    whole: Source
+    choose: Callable[[Sample], tuple[str, ...]]
+    said: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.whole.name}, {self.said}"
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.whole[index]
+        return replace(sample, texts=self.choose(sample) or sample.texts)
+
+    def keys(self) -> Sequence[str]:
+        return self.whole.keys()
+
+    def fingerprint(self) -> str:
+        return f"{hash_to_int(self.whole.fingerprint(), self.said):016x}"
+
+
+def first_caption(source: Source) -> Captions:
+    """The most detailed caption alone, a function of the picture: captions do not vary."""
+    return Captions(source, lambda sample: sample.texts[:1], "the first caption")
+
+
+def true_captions(source: Source, kinds: Sequence[str]) -> Captions:
+    """The captions that hard negatives of these kinds are made from, without the negatives."""
+    return Captions(source, lambda sample: _true(sample.meta["negatives"], kinds), f"captions of {', '.join(kinds)}")
+
+
+def _true(negatives: Any, kinds: Sequence[str]) -> tuple[str, ...]:
+    return tuple(negatives[kind]["true"] for kind in kinds if kind in negatives)
+
+
+class OneCaption(ImageTextRun):
+    """A run on pictures with one caption each."""
+
+    def training_data(self) -> Source:
+        return first_caption(super().training_data())
+
+    def selection_data(self) -> Source:
+        return first_caption(super().selection_data())
+
+
+def as_run(kind: type[R], run: ImageTextRun) -> R:
+    """The run as one of a class that derives from its own."""
+    return kind(**{field.name: getattr(run, field.name) for field in fields(run)})
