@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from diptych.adapters.context import ContextConfig
 from diptych.core.errors import ConfigError
-from diptych.models.contrastive.adapted import WithContext
+from diptych.models.contrastive._adapted_towers import WithContext
 from diptych.models.contrastive.cocoop import CocoopPredictor, CocoopTask, Config
 
 
@@ -35,7 +35,7 @@ def test_against_the_equation_picture_by_picture() -> None:
     task = conditional()
     batch, model = batch_of(task), task.model
     image_BD = F.normalize(model.image_vectors(batch.pixels_BCHW), dim=-1)
-    tokens, lengths = task._tokens
+    tokens, lengths = task.class_tokens
     rows = []
     for image_D in image_BD:
         hidden = (model.meta.down.weight @ image_D + model.meta.down.bias).clamp(min=0)

@@ -27,7 +27,6 @@ from diptych.core.losses import Losses, Part
 from diptych.core.sample import Sample
 from diptych.core.task import Task
 from diptych.data.classes import ClassBatch, ClassConfig, ClassProcessor
-from diptych.data.text import pad_tokens
 from diptych.data.views import Views
 from diptych.distributed.world import current
 from diptych.models.contrastive import clip
@@ -218,35 +217,3 @@ def tiny_base(samples: Sequence[Sample]) -> TwoTowerPredictor:
             if name.endswith("qkv.weight"):
                 parameter.mul_(4)
     return task.predictor()
-
-
-def spoken(name: str) -> str:
-    """A class name as it is read: underscores are spaces."""
-    return name.replace("_", " ")
-
-
-def tokens_with_room(base: TwoTowerPredictor, texts: Sequence[str], room: int) -> tuple[Tensor, Tensor]:
-    """tokens_NT and lengths_N of texts cut so that `room` more tokens fit the context; padded as the base's are.
-
-    Raises:
-        ConfigError: nothing would be left of them.
-    """
-    processor, settings = base.processor, base.processor.config.text
-    if settings.max_length - room <= processor.tokenizer.num_control:
-        raise ConfigError(
-            f"{room} context vectors leave no room for a class name in a context of {settings.max_length} tokens: "
-            f"take fewer"
-        )
-    ids = processor.tokenizer.encode(texts, settings.max_length - room)
-    return pad_tokens(ids, processor.tokenizer.pad_id, settings.max_length if settings.pad_to_max else None)
-
-
-def context_start(base: TwoTowerPredictor, words: str) -> Tensor | None:
-    """The embedded tokens [M, D] of words to start a context from; None for no words."""
-    if not words:
-        return None
-    tokenizer = base.processor.tokenizer
-    ids = tokenizer.encode([words], base.processor.config.text.max_length)[0]
-    body = ids[tokenizer.num_control - 1 : -1]
-    rows: Tensor = base.module.text.embedding(torch.tensor(body, device=base.device)).detach()
-    return rows

@@ -9,7 +9,7 @@ model reads any text: with CoOp, the learned context is put around it.
 Departures: one schedule for all methods, AdamW, and pictures that are not augmented (the papers crop and flip), so that
 what is frozen is computed once.
 
-B batch, N pictures or texts, C classes, T tokens, D width of the joint space.
+N pictures or texts, C classes, D width of the joint space.
 """
 
 from __future__ import annotations
@@ -22,28 +22,26 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from diptych.adapters.context import ContextConfig, LearnedContext
 from diptych.adapters.feature_adapter import FeatureAdapter
-from diptych.adapters.lora import LoraConfig, add_lora, merged
+from diptych.adapters.lora import LoraConfig, merged
 from diptych.adapters.visual_prompts import VisualPrompts
 from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError
 from diptych.core.sample import Sample
 from diptych.data.classes import ClassBatch, ClassProcessor
 from diptych.layers.vision_transformer import VisionTransformer
-from diptych.models.contrastive._on_base import (
-    OnBase,
-    OnBasePredictor,
-    OnBaseTask,
-    class_processor,
-    context_start,
-    spoken,
-    tiny_base,
-    tokens_with_room,
+from diptych.models.contrastive._adapted_towers import (
+    WithContext,
+    WithFeatureAdapter,
+    WithLora,
+    WithPrompts,
+    encode_texts,
 )
-from diptych.models.contrastive._two_towers import PREDICTION_BATCH, TwoTowerPredictor, TwoTowers
+from diptych.models.contrastive._class_texts import context_start, spoken, tokens_with_room
+from diptych.models.contrastive._on_base import OnBase, OnBasePredictor, OnBaseTask, class_processor, tiny_base
+from diptych.models.contrastive._two_towers import PREDICTION_BATCH, TwoTowerPredictor
 
 VERBS = ("encode_image", "encode_text")
 READS = ()
@@ -77,61 +75,6 @@ class Config(ModelConfig):
         return [template.format(spoken(name)) for name in names]
 
 
-class WithContext(OnBase):
-    """CoOp: learned vectors in the place of the words around a name."""
-
-    frozen_texts = False
-
-    def __init__(self, base: TwoTowers, context: LearnedContext) -> None:
-        super().__init__(base)
-        self.context = context
-
-    def encode_text(self, tokens_NT: Tensor, lengths_N: Tensor, classes_N: Tensor | None = None) -> Tensor:
-        """Unit vectors [N, D] of names.
-
-        Args:
-            classes_N: which class each is, where classes have contexts of their own.
-        """
-        vectors = self.context(self.base.text, tokens_NT, lengths_N, classes_N=classes_N)
-        return F.normalize(self.base.text_head(vectors), dim=-1)
-
-
-class WithPrompts(OnBase):
-    """VPT: learned tokens beside the patches."""
-
-    frozen_images = False
-
-    def __init__(self, base: TwoTowers, prompts: VisualPrompts) -> None:
-        super().__init__(base)
-        self.prompts = prompts
-
-    def image_vectors(self, pixels_BCHW: Tensor) -> Tensor:
-        out: Tensor = self.base.image_head(self.prompts(self.base.vision, self.base.normalise(pixels_BCHW)))
-        return out
-
-
-class WithFeatureAdapter(OnBase):
-    """CLIP-Adapter: a small network behind the image tower."""
-
-    def __init__(self, base: TwoTowers, adapter: FeatureAdapter) -> None:
-        super().__init__(base)
-        self.adapter = adapter
-
-    def placed(self, vectors_BD: Tensor) -> Tensor:
-        return F.normalize(self.adapter(vectors_BD), dim=-1)
-
-
-class WithLora(OnBase):
-    """LoRA: a low-rank change of the attention of both towers."""
-
-    frozen_images = False
-    frozen_texts = False
-
-    def __init__(self, base: TwoTowers, config: LoraConfig) -> None:
-        super().__init__(base)
-        add_lora(self.base, config)
-
-
 class AdaptedTask(OnBaseTask):
     """Cross-entropy over the classes, whose texts are encoded at every step where training changes them, else once."""
 
@@ -162,17 +105,6 @@ class AdaptedTask(OnBaseTask):
 
     def predictor(self) -> AdaptedPredictor:
         return AdaptedPredictor(self.config, self.base, self.names, self.model, self.config.method)
-
-
-def encode_texts(model: OnBase, base: TwoTowerPredictor, texts: Sequence[str], classes: Sequence[int]) -> Tensor:
-    """Unit vectors [N, D] of texts as they are given to the text side; `classes` says which class each names."""
-    device = model.scale.device
-    if isinstance(model, WithContext):
-        tokens_NT, lengths_N = tokens_with_room(base, texts, model.context.length)
-        of_classes = torch.tensor(list(classes), device=device) if model.context.vectors.ndim == 3 else None
-        return model.encode_text(tokens_NT.to(device), lengths_N.to(device), of_classes)
-    tokens_NT, lengths_N = base.processor.tokens(texts)
-    return model.encode_text(tokens_NT.to(device), lengths_N.to(device))
 
 
 class AdaptedPredictor(OnBasePredictor):

@@ -29,16 +29,8 @@ from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError
 from diptych.core.sample import Sample
 from diptych.data.classes import ClassBatch, ClassProcessor
-from diptych.models.contrastive._on_base import (
-    OnBase,
-    OnBasePredictor,
-    OnBaseTask,
-    class_processor,
-    context_start,
-    spoken,
-    tiny_base,
-    tokens_with_room,
-)
+from diptych.models.contrastive._class_texts import context_start, spoken, tokens_with_room
+from diptych.models.contrastive._on_base import OnBase, OnBasePredictor, OnBaseTask, class_processor, tiny_base
 from diptych.models.contrastive._two_towers import TwoTowerPredictor, TwoTowers
 
 VERBS = ("encode_image", "score")
@@ -94,11 +86,11 @@ class CocoopTask(OnBaseTask):
         self.base = base
         self.model = CocoopPredictor.build(config, base, processor.config.names)
         names = [spoken(name) for name in processor.config.names]
-        self._tokens = tokens_with_room(base, names, self.model.context.length)
+        self.class_tokens = tokens_with_room(base, names, self.model.context.length)
 
     def logits(self, batch: ClassBatch) -> Tensor:
         image_BD = self.model.placed(self.image_vectors(batch))
-        tokens_CT, lengths_C = (rows.to(image_BD.device) for rows in self._tokens)
+        tokens_CT, lengths_C = (rows.to(image_BD.device) for rows in self.class_tokens)
         return self.model.scale * self.model.cosines(image_BD, tokens_CT, lengths_C)
 
     def predictor(self) -> CocoopPredictor:

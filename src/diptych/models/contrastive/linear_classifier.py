@@ -23,7 +23,8 @@ from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError
 from diptych.core.sample import Sample
 from diptych.data.classes import ClassBatch, ClassProcessor
-from diptych.models.contrastive._on_base import OnBase, OnBasePredictor, OnBaseTask, class_processor, spoken, tiny_base
+from diptych.models.contrastive._class_texts import spoken
+from diptych.models.contrastive._on_base import OnBase, OnBasePredictor, OnBaseTask, class_processor, tiny_base
 from diptych.models.contrastive._two_towers import TwoTowerPredictor, TwoTowers
 
 VERBS = ("encode_image", "score")
