@@ -30,15 +30,15 @@ from diptych.training.stages import Context, Report, Stage, Train
 Method = Literal["coop", "cocoop", "vpt_shallow", "vpt_deep", "clip_adapter", "lora", "linear_probe"]
 
 RATES: dict[Method, float] = {
-    "coop": 1e-3,
-    "cocoop": 1e-3,
+    "coop": 3e-2,
+    "cocoop": 1e-2,
     "vpt_shallow": 1e-2,
-    "vpt_deep": 1e-2,
-    "clip_adapter": 1e-3,
+    "vpt_deep": 3e-2,
+    "clip_adapter": 1e-2,
     "lora": 1e-3,
-    "linear_probe": 1e-3,
+    "linear_probe": 3e-4,
 }
-"""Learning rates, selected on pictures held out of training data (benchmarks/few_shot.py)."""
+"""Learning rates, selected on pictures held out of the training part of one data set (benchmarks/few_shot.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)
