@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from open_clip_oracle import open_clip
+from safetensors.torch import save_file
 from tiny_public import (
     CAPTIONS,
     IMAGE_SIZE,
@@ -26,7 +26,6 @@ from diptych.models import _weight_tables as tables
 from diptych.models.contrastive.clip import ClipPredictor
 from diptych.models.contrastive.siglip import SiglipPredictor
 from diptych.objectives.contrastive import info_nce, sigmoid_loss
-
 
 CLIP = {
     "embed_dim": 18,

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from open_clip_oracle import open_clip
+from safetensors.torch import save_file
 from tiny_public import CAPTIONS, assert_equal, compare_gradients, pixels, write_tokenizer
 
 from diptych.capabilities.load import load

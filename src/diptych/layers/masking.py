@@ -20,7 +20,7 @@ from diptych.core.seeding import hash_to_int
 
 
 def number_kept(count: int, ratio: float, least: int = 0) -> int:
-    """floor(count (1 - ratio)), not less than `least`: what stays when a share `ratio` is dropped."""
+    """floor(count (1 - ratio)), and not less than `least`: what stays when a share `ratio` is dropped."""
     return max(math.floor(count * (1 - ratio) + 1e-9), least)  # 10 * (1 - 0.9) is a little less than 1
 
 
@@ -54,8 +54,8 @@ class KeptTokens(NamedTuple):
     """What is left of rows of tokens, in their order.
 
     Attributes:
-        tokens_BJ: padded with token 0... of the row's own last kept token.
-        lengths_B: tokens that are not padding.
+        tokens_BJ: what is beyond a row's length has no meaning.
+        lengths_B: tokens that count.
         places_BJ: where each was, for its position.
     """
 
@@ -64,25 +64,36 @@ class KeptTokens(NamedTuple):
     places_BJ: Tensor
 
 
-def kept_tokens(seeds: Sequence[int], tokens_BT: Tensor, lengths_B: Tensor, ratio: float, first: int) -> KeptTokens:
-    """Rows of tokens without a random share of what is between start and end.
+def kept_tokens(
+    seeds: Sequence[int], tokens_BT: Tensor, lengths_B: Tensor, ratio: float, first: int, context: int | None = None
+) -> KeptTokens:
+    """Rows of tokens without some of what is between start and end, at random.
 
     Args:
+        seeds: a row's draw is a function of its own alone.
         tokens_BT, lengths_B: as a text tower takes them, ending in an end token.
         ratio: the share that is dropped; floor(n (1 - ratio)) of n tokens stay, at least one.
         first: where the text begins: 1 after a start token, else 0.
+        context: the longest row there can be, to drop its padding first: the share is one of the context, and a text
+            that is shorter than what stays of it loses nothing.
     """
     places_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
-    body_B = lengths_B - first - 1
-    kept_B = torch.tensor([number_kept(n, ratio, min(n, 1)) for n in body_B.tolist()], device=tokens_BT.device)
-    keys_BT = _random_keys(seeds, tokens_BT.shape[1], "tokens").to(tokens_BT.device)
     is_body_BT = (places_T >= first) & (places_T < lengths_B[:, None] - 1)
+    body_B = is_body_BT.sum(1)
+    kept = [_kept_of(n, ratio, None if context is None else context - first - 1) for n in body_B.tolist()]
+    kept_B = torch.tensor(kept, device=tokens_BT.device)
+    keys_BT = _random_keys(seeds, tokens_BT.shape[1], "tokens").to(tokens_BT.device)
     rank_BT = keys_BT.masked_fill(~is_body_BT, 2.0).argsort(1).argsort(1)  # among the body's tokens, by their keys
-    ends_BT = (places_T < first) | (places_T == lengths_B[:, None] - 1)
-    stays_BT = ends_BT | (is_body_BT & (rank_BT < kept_B[:, None]))
-    lengths_J = stays_BT.sum(1)
-    places_BJ = (~stays_BT).to(torch.int8).argsort(dim=1, stable=True)[:, : int(lengths_J.max())]
-    return KeptTokens(tokens_BT.gather(1, places_BJ), lengths_J, places_BJ)
+    at_ends_BT = (places_T < first) | (places_T == lengths_B[:, None] - 1)
+    stays_BT = at_ends_BT | (is_body_BT & (rank_BT < kept_B[:, None]))
+    lengths_B = stays_BT.sum(1)
+    places_BJ = (~stays_BT).to(torch.int8).argsort(dim=1, stable=True)[:, : int(lengths_B.max())]
+    return KeptTokens(tokens_BT.gather(1, places_BJ), lengths_B, places_BJ)
+
+
+def _kept_of(tokens: int, ratio: float, room: int | None) -> int:
+    """How many of so many tokens stay; with `room`, the padding up to it goes first."""
+    return min(number_kept(tokens if room is None else room, ratio, 1), tokens)
 
 
 def _random_keys(seeds: Sequence[int], count: int, purpose: str) -> Tensor:

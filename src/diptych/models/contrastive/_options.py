@@ -20,10 +20,13 @@ class Masking:
     Attributes:
         image: of the patches, from 0 to less than 1; floor(P (1 - image)) of P patches stay.
         text: of the tokens between start and end, from 0 to less than 1; at least one stays.
+        padding_first: whether `text` is a share of the longest text there can be, whose padding goes first: short
+            texts then lose nothing, and long ones what does not fit.
     """
 
     image: float = 0.0
     text: float = 0.0
+    padding_first: bool = False
 
     def __post_init__(self) -> None:
         for side, ratio, of in (("image", self.image, "patches"), ("text", self.text, "tokens")):

@@ -152,12 +152,13 @@ class TwoTowerTask(GlobalTask[ImageTextBatch]):
 
     def _encode_texts(self, batch: ImageTextBatch, tokens_NT: Tensor, lengths_N: Tensor) -> Tensor:
         """Unit vectors of the batch's texts, one or two a sample, without the tokens that are masked."""
-        ratio = self.options.masking.text
-        if ratio == 0:
+        masking = self.options.masking
+        if masking.text == 0:
             return self.model.encode_text(tokens_NT, lengths_N)
         seeds = batch.seeds * (len(tokens_NT) // len(batch.seeds))
         first = int(self.processor.tokenizer.start_id is not None)
-        return self.model.encode_text(*kept_tokens(seeds, tokens_NT, lengths_N, ratio, first))
+        context = self.processor.config.text.max_length if masking.padding_first else None
+        return self.model.encode_text(*kept_tokens(seeds, tokens_NT, lengths_N, masking.text, first, context))
 
     def counts(self, batch: ImageTextBatch, phase: str = "main") -> dict[str, float]:
         return {}  # its only part is over the global batch
