@@ -32,11 +32,15 @@ PLAIN = Sample("plain", (PICTURE,), ("a red ball under a blue table",))
 NOTHING = Sample("nothing", (PICTURE,), ("wonderful",))
 
 
-def batch_of(samples: list[Sample], *kinds: str, length: int = 40, epoch: int | None = 0) -> ImageTextBatch:
+def _processor(samples: list[Sample], *kinds: str, length: int = 40) -> ImageTextProcessor:
     texts = [text for sample in samples for text in sample.texts]
     texts += [said for s in samples for pair in s.meta.get("negatives", {}).values() for said in pair.values()]
     settings = ImageTextConfig(ImagePreprocessing(16), TextPreprocessing(length, negatives=kinds))
-    processor = ImageTextProcessor(settings, Tokenizer.fit(texts, 400))
+    return ImageTextProcessor(settings, Tokenizer.fit(texts, 400))
+
+
+def batch_of(samples: list[Sample], *kinds: str, length: int = 40, epoch: int | None = 0) -> ImageTextBatch:
+    processor = _processor(samples, *kinds, length=length)
     rows = np.zeros((len(samples), 16, 16, 3), np.uint8)
     draws = [None if epoch is None else Draw(0, epoch, sample.key) for sample in samples]
     items = [
@@ -105,6 +109,11 @@ def test_draws_change_with_the_epoch_and_not_otherwise_and_evaluation_has_none()
     assert first.negatives.tokens_BT.tolist() != later.negatives.tokens_BT.tolist()
     plain = batch_of([PLAIN] * 2, "swap_attribute", epoch=None).negatives
     assert plain and torch.equal(plain.tokens_BT[0], plain.tokens_BT[1]) and plain.wanted_B.all()
+
+
+def test_previews_say_what_is_denied() -> None:
+    texts = [shown.text for shown in _processor([PLAIN], "swap_attribute").preview(batch_of([PLAIN], "swap_attribute"))]
+    assert texts == ["a red ball under a blue table (not: a blue ball under a red table)"]
 
 
 def test_the_setting_is_saved_with_the_processor_and_old_folders_have_none() -> None:

@@ -202,13 +202,23 @@ class ImageTextProcessor:
         )
 
     def preview(self, batch: ImageTextBatch) -> list[Preview]:
-        """The views, and the captions as their tokens say them."""
+        """The views, and the captions as their tokens say them, each with its hard negative where it has one."""
         said = read_back(self.tokenizer, batch.tokens_BT, batch.lengths_B, self.config.text.max_length)
         pixels_BHWC = batch.pixels_BCHW.permute(0, 2, 3, 1).numpy()
         return [
-            Preview(key, pixels_HWC, text, tokens)
-            for key, pixels_HWC, (text, tokens) in zip(batch.keys, pixels_BHWC, said, strict=True)
+            Preview(key, pixels_HWC, text + denied, tokens)
+            for key, pixels_HWC, (text, tokens), denied in zip(
+                batch.keys, pixels_BHWC, said, self._denied(batch), strict=True
+            )
         ]
+
+    def _denied(self, batch: ImageTextBatch) -> list[str]:
+        """What each preview adds to its caption."""
+        if batch.negatives is None:
+            return [""] * batch.num_samples
+        tokens_BT, lengths_B, wanted_B = batch.negatives
+        said = read_back(self.tokenizer, tokens_BT, lengths_B, self.config.text.max_length)
+        return [f" (not: {text})" if wanted else "" for (text, _), wanted in zip(said, wanted_B.tolist(), strict=True)]
 
     def pixels(self, visuals: Sequence[Any], threads: int = 2) -> Tensor:
         """Pictures in evaluation geometry: [N, 3, size, size] uint8.

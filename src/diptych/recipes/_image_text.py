@@ -13,6 +13,7 @@ from diptych.core.errors import ConfigError
 from diptych.core.processor import BadSample
 from diptych.core.source import Source
 from diptych.core.task import Task
+from diptych.data.hard_negatives import check_kinds
 from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, TextPreprocessing
 from diptych.data.open import open_source
 from diptych.data.subset import hold_out
@@ -76,6 +77,10 @@ class ImageTextRun(Run):
     negatives: tuple[str, ...] = ()
     same_text: bool = False
     tuning: Tuning = field(default_factory=Tuning)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_kinds(self.negatives)
 
     @abstractmethod
     def task(self, settings: ImageTextConfig, tokenizer: Tokenizer, options: PairOptions) -> Task[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from diptych.core.errors import ConfigError
 from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor
 from diptych.data.text import Tokenizer
 from diptych.data.views import Views
@@ -19,6 +20,14 @@ class ClipRun(ImageTextRun):
     """CLIP from scratch."""
 
     model: clip.Config = field(default_factory=clip.Config.tiny)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch_size == 1 and not self.negatives:
+            raise ConfigError(
+                "CLIP tells the texts of a batch apart, and a batch of one has nothing to tell: its loss is always 0. "
+                "Raise batch_size to 2 or more"
+            )
 
     def task(self, settings: ImageTextConfig, tokenizer: Tokenizer, options: PairOptions) -> clip.ClipTask:
         sizes = self.model.with_vocabulary(tokenizer.vocab_size)

@@ -43,7 +43,8 @@ class PairOptions:
     Attributes:
         masking: what is dropped before the towers.
         same_text: whether pictures of a batch with the same caption are positives of one another's captions, instead
-            of negatives.
+            of negatives (StableRep's loss). That changes something only where equal captions have different vectors,
+            as with `masking.text`: of equal vectors the loss, summed over the batch, is InfoNCE.
     """
 
     masking: Masking = field(default_factory=Masking)
