@@ -138,6 +138,29 @@ def test_siglip_has_open_clips_logits_loss_and_gradients(
     compare_gradients(module, theirs, tables.open_clip_siglip(2, 2))
 
 
+def test_a_tower_with_masked_patches_is_open_clips_with_the_same_patches_dropped(tmp_path: Path) -> None:
+    """The draws differ, so theirs are drawn once more and handed to ours; gradients too."""
+    theirs = tiny_clip(tmp_path, changed(CLIP, "vision_cfg", patch_dropout=0.5)).train()
+    predictor = load(tmp_path)
+    assert isinstance(predictor, ClipPredictor)
+    module = predictor.module.double()
+    torch.manual_seed(5)
+    expected = theirs.encode_image(pixels(5), normalize=True)
+    torch.manual_seed(5)
+    kept_BK = torch.randn(5, 16).topk(8, dim=-1).indices
+    found = module.encode_image(pixels(5), kept_BK)
+    assert_equal(found, expected)
+    expected.square().sum(1).sqrt()[:2].sum().add(expected[:, :3].sum()).backward()
+    found.square().sum(1).sqrt()[:2].sum().add(found[:, :3].sum()).backward()  # type: ignore[no-untyped-call]
+    entries = [entry for entry in tables.open_clip_clip(3, 2) if entry.ours.startswith(("vision.", "image_head"))]
+    theirs_of_vision = {name: p.grad for name, p in theirs.named_parameters() if name.startswith("visual.")}
+    assert all(gradient is not None for gradient in theirs_of_vision.values())
+    gradients = tables.read(entries, theirs_of_vision, tmp_path)  # type: ignore[arg-type]
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(module.get_parameter(name).grad, gradient, rtol=1e-8, atol=1e-10, msg=name)
+    assert_equal(module.encode_image(pixels(5)), theirs.eval().encode_image(pixels(5), normalize=True))
+
+
 def test_every_siglip_tower_of_timm_is_read_with_its_own_heads_and_activation(tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
     from diptych.models.contrastive._open_clip import _timm_vision
