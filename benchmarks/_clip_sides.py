@@ -26,7 +26,8 @@ from diptych.data.image_text import (
 from diptych.data.text import Tokenizer
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
-from diptych.models import _weight_tables as tables
+from diptych.models import _open_clip_tables as tables
+from diptych.models._weight_tables import read
 from diptych.models.contrastive import clip
 from diptych.training.backward import backward
 from diptych.training.optimizer import AdamWConfig
@@ -141,7 +142,7 @@ def our_task(state: dict[str, Tensor] | None = None) -> clip.ClipTask:
     processor = ImageTextProcessor(settings, Tokenizer.fit(["a caption"], 300))
     task = clip.ClipTask(clip.Config(vision, text, 512), processor)
     if state is not None:
-        task.model.load_state_dict(tables.read(tables.open_clip_clip(12, 6), state, Path("open_clip")))
+        task.model.load_state_dict(read(tables.open_clip_clip(12, 6), state, Path("open_clip")))
     return task.train()
 
 

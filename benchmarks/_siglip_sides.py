@@ -20,7 +20,8 @@ from diptych.data.text import Tokenizer
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.transformer import Activation
 from diptych.layers.vision_transformer import VisionConfig
-from diptych.models import _weight_tables as tables
+from diptych.models import _open_clip_tables as tables
+from diptych.models._weight_tables import read
 from diptych.models.contrastive import siglip
 
 
@@ -49,5 +50,5 @@ def our_siglip(state: dict[str, Tensor], constant: bool) -> siglip.SiglipTask:
     settings = ImageTextConfig(ImagePreprocessing(SIZE), TextPreprocessing(CONTEXT, pad_to_max=constant))
     processor = ImageTextProcessor(settings, Tokenizer.fit(["a caption"], 300))
     task = siglip.SiglipTask(siglip.Config(vision, text), processor)
-    task.model.load_state_dict(tables.read(tables.open_clip_siglip(12, 6), state, Path("open_clip")))
+    task.model.load_state_dict(read(tables.open_clip_siglip(12, 6), state, Path("open_clip")))
     return task.train()

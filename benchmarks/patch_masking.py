@@ -22,7 +22,8 @@ from _measure import alternate, arguments, rate, show, write
 from _open_clip import open_clip
 from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
 from diptych.data.text import Tokenizer
-from diptych.models import _weight_tables as tables
+from diptych.models import _open_clip_tables as tables
+from diptych.models._weight_tables import read
 from diptych.models.contrastive import clip
 from diptych.models.contrastive._options import Masking, PairOptions
 
@@ -71,7 +72,7 @@ def _our_task(theirs: Any) -> clip.ClipTask:
     settings = ImageTextConfig(ImagePreprocessing(224), TextPreprocessing(77))
     processor = ImageTextProcessor(settings, Tokenizer.fit(["a caption"], 300))
     task = clip.ClipTask(clip.Config.vit_b16(), processor)
-    task.model.load_state_dict(tables.read(tables.open_clip_clip(12, 12), theirs.state_dict(), Path("open_clip")))
+    task.model.load_state_dict(read(tables.open_clip_clip(12, 12), theirs.state_dict(), Path("open_clip")))
     return task.train()
 
 

@@ -22,7 +22,8 @@ from tiny_public import (
 
 from diptych.capabilities.load import load
 from diptych.core.errors import CheckpointError, ConfigError
-from diptych.models import _weight_tables as tables
+from diptych.models import _open_clip_tables as tables
+from diptych.models._weight_tables import read
 from diptych.models.contrastive.clip import ClipPredictor
 from diptych.models.contrastive.siglip import SiglipPredictor
 from diptych.objectives.contrastive import info_nce, sigmoid_loss
@@ -155,7 +156,7 @@ def test_a_tower_with_masked_patches_is_open_clips_with_the_same_patches_dropped
     entries = [entry for entry in tables.open_clip_clip(3, 2) if entry.ours.startswith(("vision.", "image_head"))]
     theirs_of_vision = {name: p.grad for name, p in theirs.named_parameters() if name.startswith("visual.")}
     assert all(gradient is not None for gradient in theirs_of_vision.values())
-    gradients = tables.read(entries, theirs_of_vision, tmp_path)  # type: ignore[arg-type]
+    gradients = read(entries, theirs_of_vision, tmp_path)  # type: ignore[arg-type]
     for name, gradient in gradients.items():
         torch.testing.assert_close(module.get_parameter(name).grad, gradient, rtol=1e-8, atol=1e-10, msg=name)
     assert_equal(module.encode_image(pixels(5)), theirs.eval().encode_image(pixels(5), normalize=True))

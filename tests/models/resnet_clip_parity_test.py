@@ -15,7 +15,8 @@ from tiny_public import CAPTIONS, assert_equal, compare_gradients, pixels, write
 from diptych.capabilities.load import load
 from diptych.core.errors import ConfigError
 from diptych.layers.modified_resnet import ResNetConfig
-from diptych.models import _weight_tables as tables
+from diptych.models import _open_clip_tables as tables
+from diptych.models._weight_tables import read
 from diptych.models.contrastive.clip import Clip, ClipPredictor, export_to
 from diptych.objectives.contrastive import info_nce
 
@@ -77,7 +78,7 @@ def test_logits_loss_gradients_and_running_statistics_are_open_clips(
     assert_equal(loss, expected)
     table = tables.open_clip_resnet_clip((2, 1, 2, 1), 2)
     compare_gradients(ours, theirs, [one for one in table if not _is_buffer(one.ours)])
-    state = tables.read(table, {k: v for k, v in theirs.state_dict().items() if k != "attn_mask"}, Path())
+    state = read(table, {k: v for k, v in theirs.state_dict().items() if k != "attn_mask"}, Path())
     for name, values in ours.state_dict().items():
         torch.testing.assert_close(values, state[name], rtol=1e-9, atol=1e-11, msg=name)
     moved = ours.state_dict()["vision.blocks.0.narrow.norm.num_batches_tracked"]

@@ -19,7 +19,8 @@ from diptych.layers.modified_resnet import ResNetConfig
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.transformer import Activation
 from diptych.layers.vision_transformer import VisionConfig
-from diptych.models import _weight_tables as tables
+from diptych.models import _open_clip_tables as tables
+from diptych.models import _weight_tables
 from diptych.models._public_folder import read_json, read_weights
 from diptych.models.contrastive._public_towers import PublicTowers, processor_of
 
@@ -45,7 +46,7 @@ def read_open_clip(folder: Path, siglip: bool) -> PublicTowers:
     public = read_weights(folder, stem="open_clip_model", legacy="open_clip_pytorch_model.bin")
     vision = _timm_vision(model, public) if siglip else _vision(model)
     text = _text(model, siglip)
-    state = tables.read(_table(vision, text, siglip), public, folder)
+    state = _weight_tables.read(_table(vision, text, siglip), public, folder)
     image = _preprocessing(plain.get("preprocess_cfg", {}), vision.image_size)
     processor = processor_of(folder, image, text)
     if model["text_cfg"].get("tokenizer_kwargs", {}).get("clean") == "canonicalize":
@@ -64,7 +65,7 @@ def _preprocessing(plain: Mapping[str, Any], image_size: int) -> ImagePreprocess
     )
 
 
-def _table(vision: VisionConfig | ResNetConfig, text: TextConfig, siglip: bool) -> list[tables.Entry]:
+def _table(vision: VisionConfig | ResNetConfig, text: TextConfig, siglip: bool) -> list[_weight_tables.Entry]:
     if isinstance(vision, ResNetConfig):
         return tables.open_clip_resnet_clip(vision.blocks, text.depth)
     table = tables.open_clip_siglip if siglip else tables.open_clip_clip

@@ -31,14 +31,13 @@ from diptych.layers.modified_resnet import ResNetConfig
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models.contrastive._export import write_clip
+from diptych.models.contrastive._fit import check_fit, check_options
 from diptych.models.contrastive._options import Masking, PairOptions
 from diptych.models.contrastive._public import read_clip
 from diptych.models.contrastive._two_towers import (
     TwoTowerPredictor,
     TwoTowers,
     TwoTowerTask,
-    check_fit,
-    check_options,
 )
 from diptych.objectives.contrastive import CLIP_SCALE_INIT, CLIP_SCALE_MAX, info_nce
 from diptych.objectives.multi_positive import multi_positive_pairs

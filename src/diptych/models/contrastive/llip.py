@@ -40,14 +40,12 @@ from diptych.data.text import Tokenizer
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.token_projection import TokenProjection
 from diptych.layers.vision_transformer import VisionConfig
+from diptych.models.contrastive._fit import check_fit, check_one_positive, check_options
 from diptych.models.contrastive._options import PairOptions
 from diptych.models.contrastive._two_towers import (
     TwoTowerPredictor,
     TwoTowers,
     TwoTowerTask,
-    check_fit,
-    check_one_positive,
-    check_options,
 )
 from diptych.objectives.contrastive import SIGLIP_BIAS_INIT, SIGLIP_SCALE_INIT
 from diptych.objectives.llip import Mixing, llip_cosines, llip_loss

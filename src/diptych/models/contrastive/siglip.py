@@ -37,15 +37,13 @@ from diptych.layers.text_transformer import TextConfig
 from diptych.layers.transformer import Activation
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models.contrastive._export import write_siglip
+from diptych.models.contrastive._fit import check_fit, check_one_positive, check_options
 from diptych.models.contrastive._options import Masking, PairOptions
 from diptych.models.contrastive._public import read_siglip
 from diptych.models.contrastive._two_towers import (
     TwoTowerPredictor,
     TwoTowers,
     TwoTowerTask,
-    check_fit,
-    check_one_positive,
-    check_options,
 )
 from diptych.objectives.contrastive import SIGLIP_BIAS_INIT, SIGLIP_SCALE_INIT, sigmoid_loss
 
