@@ -39,6 +39,14 @@ class Embeddings(NamedTuple):
     text_BD: Tensor
 
 
+class _Texts(NamedTuple):
+    """What a text tower is given."""
+
+    tokens_NT: Tensor
+    lengths_N: Tensor
+    places_NT: Tensor | None = None
+
+
 class TwoTowers(nn.Module):
     """Two independent towers; `image_head` and `text_head` map their vectors to the joint space."""
 
@@ -89,9 +97,16 @@ class TwoTowers(nn.Module):
 
         return in_length_buckets(read, both_BT2, lengths_B, most_buckets(self.text))
 
-    def forward(self, pixels_BCHW: Tensor, tokens_BT: Tensor, lengths_B: Tensor) -> Embeddings:
-        """Both sides of a batch, nothing masked."""
-        return Embeddings(self.encode_image(pixels_BCHW), self.encode_text(tokens_BT, lengths_B))
+    def forward(
+        self,
+        pixels_BCHW: Tensor,
+        tokens_NT: Tensor,
+        lengths_N: Tensor,
+        places_NT: Tensor | None = None,
+        kept_BK: Tensor | None = None,
+    ) -> Embeddings:
+        """Both sides of a batch, which may have more texts than pictures: the one door, which torch.compile watches."""
+        return Embeddings(self.encode_image(pixels_BCHW, kept_BK), self.encode_text(tokens_NT, lengths_N, places_NT))
 
     def checkpoint_activations(self, on: bool) -> None:
         """Recomputes each block in the backward pass: memory for time.
@@ -120,8 +135,11 @@ class TwoTowerTask(GlobalTask[ImageTextBatch]):
     def features(self, batch: ImageTextBatch, phase: str = "main") -> LocalOutput:
         """Unit vectors "image" and "text"; of batches with hard negatives also "negative" [B, D] and "wanted" [B]; with
         `same_text` also "caption" [B], equal numbers for equal captions."""
-        kept_BK = self.kept_patches(batch)
-        rows = Features(image=self.model.encode_image(batch.pixels_BCHW, kept_BK), **self._texts(batch))
+        found = self.model(batch.pixels_BCHW, *self._texts(batch), kept_BK=self.kept_patches(batch))
+        pairs = batch.num_samples
+        rows = Features(image=found.image_BD, text=found.text_BD[:pairs])
+        if batch.negatives is not None:
+            rows |= {"negative": found.text_BD[pairs:], "wanted": batch.negatives.wanted_B}
         if self.options.same_text:
             rows["caption"] = text_labels(batch.tokens_BT, batch.lengths_B)
         return LocalOutput(rows)
@@ -141,24 +159,17 @@ class TwoTowerTask(GlobalTask[ImageTextBatch]):
         kept_BK = kept_patches(batch.seeds, patches, patches_kept(patches, ratio), purpose)
         return kept_BK.to(batch.pixels_BCHW.device)
 
-    def _texts(self, batch: ImageTextBatch) -> dict[str, Tensor]:
-        """Captions and hard negatives, in one pass of the text tower."""
-        hard = batch.negatives
-        if hard is None:
-            return {"text": self._encode_texts(batch, batch.tokens_BT, batch.lengths_B)}
-        both_BT = torch.cat([batch.tokens_BT, hard.tokens_BT])
-        text_BD, negative_BD = self._encode_texts(batch, both_BT, torch.cat([batch.lengths_B, hard.lengths_B])).chunk(2)
-        return {"text": text_BD, "negative": negative_BD, "wanted": hard.wanted_B}
-
-    def _encode_texts(self, batch: ImageTextBatch, tokens_NT: Tensor, lengths_N: Tensor) -> Tensor:
-        """Unit vectors of the batch's texts, one or two a sample, without the tokens that are masked."""
-        masking = self.options.masking
+    def _texts(self, batch: ImageTextBatch) -> _Texts:
+        """The captions, then the hard negatives where there are any, without the tokens that are masked."""
+        texts, masking, seeds = _Texts(batch.tokens_BT, batch.lengths_B), self.options.masking, batch.seeds
+        if (hard := batch.negatives) is not None:
+            tokens_NT = torch.cat([batch.tokens_BT, hard.tokens_BT])
+            texts, seeds = _Texts(tokens_NT, torch.cat([batch.lengths_B, hard.lengths_B])), seeds * 2
         if masking.text == 0:
-            return self.model.encode_text(tokens_NT, lengths_N)
-        seeds = batch.seeds * (len(tokens_NT) // len(batch.seeds))
+            return texts
         first = int(self.processor.tokenizer.start_id is not None)
         context = self.processor.config.text.max_length if masking.padding_first else None
-        return self.model.encode_text(*kept_tokens(seeds, tokens_NT, lengths_N, masking.text, first, context))
+        return _Texts(*kept_tokens(seeds, texts.tokens_NT, texts.lengths_N, masking.text, first, context))
 
     def counts(self, batch: ImageTextBatch, phase: str = "main") -> dict[str, float]:
         return {}  # its only part is over the global batch
