@@ -46,27 +46,9 @@ CLAIM = Claim(
     arms=(
         Arm("whole", _run, TEST),
         Arm("half_masked", lambda: _masked(0.5), TEST),
-        Arm("three_quarters_masked", lambda: _masked(0.75), TEST),
     ),
     comparisons=(
         Comparison("equal accuracy, half masked", "half_masked", "whole", METRICS, margin=0.02),
         Comparison("less time, half masked", "half_masked", "whole", ("seconds",), factor=0.8, lower=True),
-        Comparison(
-            "equal accuracy, three quarters masked",
-            "three_quarters_masked",
-            "whole",
-            METRICS,
-            margin=0.02,
-            primary=False,
-        ),
-        Comparison(
-            "less time, three quarters masked",
-            "three_quarters_masked",
-            "whole",
-            ("seconds",),
-            factor=0.8,
-            lower=True,
-            primary=False,
-        ),
     ),
 )
