@@ -103,7 +103,7 @@ def test_classes_show_their_names() -> None:
 def test_towers_show_what_is_not_cached(tokenizer: Tokenizer) -> None:
     images, texts = TowerImages(8, 8, shorter_side=None), TowerTexts(tokenizer, 12)
     tokens_BT, lengths_B = texts.tokens(CAPTIONS)
-    batch = TowerBatch(("k0", "k1"), pixels(2), tokens_BT, lengths_B)
+    batch = TowerBatch(("k0", "k1"), pixels(2), tokens_BT, lengths_B, torch.arange(2))
     first, second = TowerProcessor(images, texts).preview(batch)
     assert second.text == CAPTIONS[1]
     assert first.tokens == TokenCount(int(lengths_B[0]), tokens_BT.shape[1], 12)

@@ -47,7 +47,7 @@ def task_of(config: Config = CONFIG) -> LockedClipTask:
 
 def whole_batch(task: LockedClipTask) -> TowerBatch:
     tokens_BT, lengths_B = task.processor.texts.tokens(CAPTIONS)
-    return TowerBatch(tuple("abcde"), task.processor.images.pixels(PICTURES), tokens_BT, lengths_B)
+    return TowerBatch(tuple("abcde"), task.processor.images.pixels(PICTURES), tokens_BT, lengths_B, torch.arange(5))
 
 
 @torch.no_grad()
@@ -56,7 +56,7 @@ def cached_batch(task: LockedClipTask) -> TowerBatch:
     whole = whole_batch(task)
     images = task.model.image_tower(whole.images)
     texts = task.model.text_tower(whole.texts, whole.lengths_B)
-    return TowerBatch(whole.keys, images, texts, torch.zeros(5, dtype=torch.int64))
+    return TowerBatch(whole.keys, images, texts, torch.zeros(5, dtype=torch.int64), whole.seeds_B)
 
 
 def test_cached_features_give_the_loss_and_gradients_of_the_whole_towers() -> None:
@@ -80,8 +80,8 @@ def test_the_embeddings_are_the_heads_of_the_towers_features_at_unit_length() ->
     features = task.features(batch).features
     for side, head, rows in (("image", "image_head", batch.images), ("text", "text_head", batch.texts)):
         state = dict(task.model.get_submodule(head).named_parameters())
-        hidden = F.gelu(rows @ state["layers.1.weight"].T + state["layers.1.bias"])
-        raw = hidden @ state["layers.4.weight"].T + state["layers.4.bias"]
+        hidden = F.gelu(rows @ state["hidden.weight"].T + state["hidden.bias"])
+        raw = hidden @ state["out.weight"].T + state["out.bias"]
         torch.testing.assert_close(features[side], raw / raw.norm(dim=1, keepdim=True), rtol=1e-4, atol=1e-5)
 
 
@@ -129,7 +129,10 @@ def test_dropout_is_of_the_heads_only_while_the_towers_are_locked() -> None:
     batch, model = whole_batch(task), task.model
     with torch.no_grad():
         assert torch.equal(model.image_tower(batch.images), model.image_tower(batch.images))
-        assert not torch.equal(model.encode_image(batch.images), model.encode_image(batch.images))
+        one, again = (model.encode_image(batch.images, batch.seeds_B) for _ in range(2))
+        assert torch.equal(one, again)  # of the sample, not of the moment
+        assert not torch.equal(one, model.encode_image(batch.images, batch.seeds_B + 1))
+        assert not torch.equal(one, model.encode_image(batch.images))
 
 
 def test_the_predictor_gives_each_text_and_picture_its_vector_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,12 +33,14 @@ class TowerBatch:
         images: image features [B, D] (floating point), or uint8 pixels [B, 3, H, W].
         texts: text features [B, D] (floating point), or tokens [B, T] int64.
         lengths_B: of the tokens; zeros beside text features.
+        seeds_B: int64, one a sample, for draws on the device.
     """
 
     keys: tuple[str, ...]
     images: Tensor
     texts: Tensor
     lengths_B: Tensor
+    seeds_B: Tensor
 
     @property
     def num_samples(self) -> int:
@@ -47,7 +49,8 @@ class TowerBatch:
     def to(self, device: torch.device) -> Self:
         """Copies to a device."""
         images, texts = self.images.to(device, non_blocking=True), self.texts.to(device, non_blocking=True)
-        return replace(self, images=images, texts=texts, lengths_B=self.lengths_B.to(device, non_blocking=True))
+        lengths_B, seeds_B = (some.to(device, non_blocking=True) for some in (self.lengths_B, self.seeds_B))
+        return replace(self, images=images, texts=texts, lengths_B=lengths_B, seeds_B=seeds_B)
 
     def split(self, n: int) -> Sequence[Self]:
         """Micro-batches of at most `n` pairs, in order, views of the same memory."""
@@ -58,6 +61,7 @@ class TowerBatch:
                 images=self.images[begin : begin + n],
                 texts=self.texts[begin : begin + n],
                 lengths_B=self.lengths_B[begin : begin + n],
+                seeds_B=self.seeds_B[begin : begin + n],
             )
             for begin in range(0, self.num_samples, n)
         ]
@@ -86,6 +90,7 @@ class _Chosen(NamedTuple):
     """What of a sample has no fixed size: its tokens, or nothing."""
 
     ids: list[int]
+    seed: int
 
 
 class TowerProcessor:
@@ -128,20 +133,23 @@ class TowerProcessor:
         else:
             rows["images"][:] = self.image_rows.row(sample.key, draw.integer("view") if draw else 0)
         choice = draw.integer("caption") if draw else 0
+        seed = (draw or Draw(0, 0, sample.key)).integer("noise")
         if self.text_rows is None:
             captions = captions_of(sample)
-            return _Chosen(self.texts.tokenizer.encode([captions[choice % len(captions)]], self.texts.max_length)[0])
+            ids = self.texts.tokenizer.encode([captions[choice % len(captions)]], self.texts.max_length)[0]
+            return _Chosen(ids, seed)
         rows["texts"][:] = self.text_rows.row(sample.key, choice)
-        return _Chosen([])
+        return _Chosen([], seed)
 
     def collate(self, keys: tuple[str, ...], arrays: Mapping[str, Tensor], items: Sequence[_Chosen]) -> TowerBatch:
         images = arrays["images"]
+        seeds_B = torch.tensor([item.seed for item in items])
         if self.image_rows is None:
             images = images.permute(0, 3, 1, 2)
         if self.text_rows is not None:
-            return TowerBatch(keys, images, arrays["texts"], torch.zeros(len(keys), dtype=torch.int64))
+            return TowerBatch(keys, images, arrays["texts"], torch.zeros(len(keys), dtype=torch.int64), seeds_B)
         tokens_BT, lengths_B = pad_tokens([item.ids for item in items], self.texts.tokenizer.pad_id)
-        return TowerBatch(keys, images, tokens_BT, lengths_B)
+        return TowerBatch(keys, images, tokens_BT, lengths_B, seeds_B)
 
     def preview(self, batch: TowerBatch) -> list[Preview]:
         """What the towers themselves read; a side whose features are cached shows nothing."""

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diptych.layers.keyed_dropout import keyed_dropout
 
 _LEAST_STD = 1e-3
 
@@ -28,19 +31,28 @@ class FeatureHead(nn.Module):
         super().__init__()
         self.register_buffer("mean_F", torch.zeros(features))
         self.register_buffer("std_F", torch.ones(features))
-        layers: list[nn.Module] = [nn.Dropout(input_dropout)]
-        if hidden:
-            layers += [nn.Linear(features, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width)]
-        else:
-            layers += [nn.Linear(features, width)]
-        self.layers = nn.Sequential(*layers)
+        self.hidden = nn.Linear(features, hidden) if hidden else None
+        self.out = nn.Linear(hidden or features, width)
+        self.dropout, self.input_dropout = dropout, input_dropout
 
     def standardise_by(self, rows_RF: Tensor) -> None:
         """Sets mean and standard deviation to those of some features; saved with the weights."""
         self.mean_F.copy_(rows_RF.mean(0))
         self.std_F.copy_(rows_RF.std(0).clamp_min(_LEAST_STD))
 
-    def forward(self, features_BF: Tensor) -> Tensor:
-        """[B, D], not normalised."""
-        out: Tensor = self.layers((features_BF - self.mean_F) / self.std_F)
-        return out
+    def forward(self, features_BF: Tensor, seeds_B: Tensor | None = None) -> Tensor:
+        """[B, D], not normalised.
+
+        Args:
+            seeds_B: of the samples; with them, and in training mode, there is dropout.
+        """
+        x_BF = self._dropped((features_BF - self.mean_F) / self.std_F, self.input_dropout, seeds_B, "features")
+        if self.hidden is not None:
+            x_BF = self._dropped(F.gelu(self.hidden(x_BF)), self.dropout, seeds_B, "hidden")
+        out_BD: Tensor = self.out(x_BF)
+        return out_BD
+
+    def _dropped(self, x_BF: Tensor, probability: float, seeds_B: Tensor | None, purpose: str) -> Tensor:
+        if seeds_B is None or not self.training:
+            return x_BF
+        return keyed_dropout(x_BF, probability, seeds_B, purpose)

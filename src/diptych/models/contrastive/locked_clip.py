@@ -77,8 +77,8 @@ class Config(ModelConfig):
 
     @classmethod
     def tiny(cls) -> Config:
-        """Small heads without dropout."""
-        return cls(32, 32, width=16, hidden=32, dropout=0.0, input_dropout=0.0, image_readout="mean")
+        """Small heads."""
+        return cls(32, 32, width=16, hidden=32, dropout=0.2, input_dropout=0.1, image_readout="mean")
 
 
 class LockedClip(nn.Module):
@@ -91,19 +91,24 @@ class LockedClip(nn.Module):
         self.text_head = _head(config, config.text_features)
         self.log_scale = nn.Parameter(torch.tensor(CLIP_SCALE_INIT))
 
-    def encode_image(self, images: Tensor) -> Tensor:
-        """Unit vectors [B, D] of uint8 pixels [B, 3, H, W], or of features [B, F] of the tower."""
-        features_BF = images if images.ndim == 2 else self.image_tower(images)
-        return F.normalize(self.image_head(features_BF), dim=-1)
+    def encode_image(self, images: Tensor, seeds_B: Tensor | None = None) -> Tensor:
+        """Unit vectors [B, D] of uint8 pixels [B, 3, H, W], or of features [B, F] of the tower.
 
-    def encode_text(self, texts: Tensor, lengths_B: Tensor) -> Tensor:
+        Args:
+            seeds_B: of the samples, for dropout in training.
+        """
+        features_BF = images if images.ndim == 2 else self.image_tower(images)
+        return F.normalize(self.image_head(features_BF, seeds_B), dim=-1)
+
+    def encode_text(self, texts: Tensor, lengths_B: Tensor, seeds_B: Tensor | None = None) -> Tensor:
         """Unit vectors [B, D] of tokens [B, T], or of features [B, F] of the tower."""
         features_BF = texts if texts.is_floating_point() else self.text_tower(texts, lengths_B)
-        return F.normalize(self.text_head(features_BF), dim=-1)
+        return F.normalize(self.text_head(features_BF, seeds_B), dim=-1)
 
     def forward(self, batch: TowerBatch) -> Features:
         """Both sides of a batch."""
-        return Features(image=self.encode_image(batch.images), text=self.encode_text(batch.texts, batch.lengths_B))
+        image_BD = self.encode_image(batch.images, batch.seeds_B)
+        return Features(image=image_BD, text=self.encode_text(batch.texts, batch.lengths_B, batch.seeds_B))
 
 
 class LockedClipTask(GlobalTask[TowerBatch]):
