@@ -59,7 +59,7 @@ def backward(
     if len(batches) > 1 and not passes.task.divisible:
         raise ConfigError(
             f"{type(passes.task).__name__} has batch norm in a tower, so its batch cannot be cut into micro-batches: "
-            f"set micro_batch to 0, and use more processes or checkpointing where memory is short"
+            f"set micro_batch to 0, and use more processes where memory is short"
         )
     counts = passes.global_counts(batches)
     if not isinstance(passes.task, GlobalTask):

@@ -33,9 +33,7 @@ def wrap(task: Task[Any], world: World, kind: Parallel, device: torch.device) ->
         return task
     if kind == "ddp":
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "`broadcast_buffers`", FutureWarning
-            )  # successor: torch 2.13
+            warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)  # successor: torch 2.13
             # Buffers are functions of the global batch already, so there is nothing to broadcast.
             return DistributedDataParallel(task, broadcast_buffers=False)
     mesh = init_device_mesh(device.type, (world.size,))

@@ -80,10 +80,10 @@ class TwoTowers(nn.Module):
         Args:
             places_BT: the tokens' positions, where some were dropped.
         """
-        return F.normalize(self.text_head(self._read(tokens_BT, lengths_B, places_BT)), dim=-1)
+        return F.normalize(self.text_head(self.read_text(tokens_BT, lengths_B, places_BT)), dim=-1)
 
-    def _read(self, tokens_BT: Tensor, lengths_B: Tensor, places_BT: Tensor | None) -> Tensor:
-        """The text tower's vectors, computed on as little padding as may be."""
+    def read_text(self, tokens_BT: Tensor, lengths_B: Tensor, places_BT: Tensor | None = None) -> Tensor:
+        """The text tower's vectors [B, W], before any head, computed on as little padding as may be."""
         if self.text.config.padding == "constant":
             out: Tensor = self.text(tokens_BT, lengths_B, places_BT)
             return out

@@ -33,7 +33,7 @@ from diptych.core.errors import ConfigError
 from diptych.core.losses import Losses, Part, Scope
 from diptych.core.sample import Sample
 from diptych.core.task import Features, LocalOutput
-from diptych.data.augmented_pairs import Augmentation, AugmentedBatch, AugmentedProcessor, TextRows
+from diptych.data.augmented_pairs import Augmentation, AugmentedBatch, AugmentedProcessor
 from diptych.data.image_text import (
     ImagePreprocessing,
     ImageTextBatch,
@@ -43,7 +43,6 @@ from diptych.data.image_text import (
 )
 from diptych.data.text import Tokenizer
 from diptych.data.text_augment import TextAugmentation
-from diptych.layers.length_buckets import in_length_buckets, most_buckets
 from diptych.layers.projector import Projector
 from diptych.models.contrastive import clip
 from diptych.models.contrastive._options import PairOptions
@@ -121,20 +120,12 @@ class ClipRocket(Clip):
 
     def encode_text(self, tokens_BT: Tensor, lengths_B: Tensor, places_BT: Tensor | None = None) -> Tensor:
         """Unit vectors [B, 2 D]; the arguments are CLIP's."""
-        vectors_BD = self._read(tokens_BT, lengths_B, places_BT)
+        vectors_BD = self.read_text(tokens_BT, lengths_B, places_BT)
         return self._both(self.text_head(vectors_BD), self.strong.text(vectors_BD))
 
     def _both(self, weak_BD: Tensor, strong_BD: Tensor) -> Tensor:
         weak_BD, strong_BD = F.normalize(weak_BD, dim=-1), F.normalize(strong_BD, dim=-1)
         return torch.cat([self.weak_share**0.5 * weak_BD, (1 - self.weak_share) ** 0.5 * strong_BD], dim=-1)
-
-
-def text_vectors(towers: Clip, rows: TextRows) -> Tensor:
-    """The text tower's vectors [B, D], before any head."""
-    if towers.text.config.padding == "constant":
-        out: Tensor = towers.text(*rows)
-        return out
-    return in_length_buckets(towers.text, *rows, most_buckets(towers.text))
 
 
 class ClipRocketTask(ClipTask):
@@ -154,7 +145,7 @@ class ClipRocketTask(ClipTask):
         assert isinstance(batch, AugmentedBatch)
         strong = Features(
             strong_image=strong_vectors(self, batch),
-            strong_text=torch.stack([text_vectors(self.model, rows) for rows in batch.strong_texts], dim=1),
+            strong_text=torch.stack([self.model.read_text(*rows) for rows in batch.strong_texts], dim=1),
         )
         return LocalOutput(Features({**found.features, **strong}), found.parts)
 

@@ -128,7 +128,7 @@ class Llip(TwoTowers):
 
     def encode_text(self, tokens_BT: Tensor, lengths_B: Tensor, places_BT: Tensor | None = None) -> Tensor:
         """Query and unit vector of each caption, side by side [B, 2E]."""
-        x_BW = self._read(tokens_BT, lengths_B, places_BT)
+        x_BW = self.read_text(tokens_BT, lengths_B, places_BT)
         return torch.cat([self.query(x_BW), F.normalize(self.text_head(x_BW), dim=-1)], dim=-1)
 
     def uniform(self, image_BKE: Tensor) -> Tensor:
