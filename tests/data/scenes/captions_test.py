@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from claims import NoSentence, holds, objects_in
 
+from claims import NoSentence, holds, objects_in
 from diptych.data.scenes.captions import alt_text, captions, counted, detailed, listed, plural, related, with_article
 from diptych.data.scenes.draw import SceneConfig, draw_scene
 from diptych.data.scenes.world import Scene, SceneObject

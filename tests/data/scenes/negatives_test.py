@@ -4,8 +4,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from claims import NoSentence, holds, objects_in
 
+from claims import NoSentence, holds, objects_in
 from diptych.data.scenes.draw import SceneConfig, draw_scene
 from diptych.data.scenes.negatives import absent, negatives, swap_colours, swap_places
 from diptych.data.scenes.world import Scene, SceneObject

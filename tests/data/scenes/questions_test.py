@@ -5,8 +5,8 @@ from functools import cache
 
 import numpy as np
 import pytest
-from claims import COLOURS, NUMBERS, PLACES, SHAPES
 
+from claims import COLOURS, NUMBERS, PLACES, SHAPES
 from diptych.data.scenes.draw import SceneConfig, draw_scene
 from diptych.data.scenes.questions import Question, questions
 from diptych.data.scenes.world import WORDS, Scene

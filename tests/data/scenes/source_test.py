@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from claims import holds
 
+from claims import holds
 from diptych.core.errors import ConfigError
 from diptych.core.sample import Sample
 from diptych.core.visual import Clip, Image
