@@ -1,6 +1,6 @@
 """Strong views of a caption: a pure function of (caption, random generator).
 
-CLIP-rocket (Fini et al. 2023, arXiv 2305.13520) drops stop words from a caption and then makes one change of Wei and
+CLIP-rocket (Fini et al. 2023, arXiv 2305.08675) drops stop words from a caption and then makes one change of Wei and
 Zou's "easy data augmentation" (arXiv 1901.11196): a synonym, two words swapped, or words deleted. Its code takes both
 lists from NLTK and WordNet, which have to be downloaded; here a small table of the words that captions are made of is
 part of the package (words.json), and a file of one's own adds to it.

@@ -1,6 +1,6 @@
 """CLIP-rocket: CLIP on a weak pair and on strong pairs, through heads of their own.
 
-Fini et al. 2023, "Improved baselines for vision-language pre-training", arXiv 2305.13520. Both sides of a pair are
+Fini et al. 2023, "Improved baselines for vision-language pre-training", arXiv 2305.08675. Both sides of a pair are
 augmented: the weak pair goes through CLIP's linear heads, strong views of picture and caption through the same towers
 and non-linear heads with batch norm. With g the loss of the weak pairs and l that of the strong ones, the mean over all
 V x V crossings of strong pictures and strong texts, with smoothed labels,
