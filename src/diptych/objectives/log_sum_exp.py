@@ -1,7 +1,8 @@
 """The normalisers of a softmax over a batch, in strips: exact, and never the matrix of all pairs.
 
 A strip gives the log-sum-exps of its rows at once and those of the columns little by little. The backward pass makes
-each strip again from the embeddings, as it needs the finished normalisers; a batch that is a single strip keeps it.
+each strip again from the embeddings, as it needs the finished normalisers; a batch that is a single strip keeps it. All
+strips are written to the same memory: with blocks of their own the C library's heap grows by one for each of them.
 
 N rows, M columns, S rows of a strip, D width.
 """
@@ -56,16 +57,17 @@ class _LogSumExps(torch.autograd.Function):
         ctx: Any, row_ND: Tensor, column_MD: Tensor, scale: Tensor, paired: bool, skip_self: bool
     ) -> tuple[Tensor, ...]:
         rows = len(row_ND)
-        of_rows, matching, column_N, logits_SM = [], [], None, row_ND.new_empty(0)
+        of_rows, matching, column_N, room = [], [], None, _Room(row_ND, column_MD, 2)
         for strip in strips(rows, len(column_MD)):
-            logits_SM = _logits(row_ND, column_MD, scale, strip, skip_self)
-            of_rows.append(_log_sum_exp(logits_SM, 1))
+            logits_SM, spare_SM = room.of(strip)
+            _logits(logits_SM, row_ND, column_MD, scale, strip, skip_self)
+            of_rows.append(_log_sum_exp(logits_SM, 1, spare_SM))
             if paired:
-                of_columns_N = _log_sum_exp(logits_SM[:, :rows], 0)
+                of_columns_N = _log_sum_exp(logits_SM[:, :rows], 0, spare_SM[:, :rows])
                 column_N = of_columns_N if column_N is None else torch.logaddexp(column_N, of_columns_N)
-                matching.append(logits_SM.diagonal(strip.start))
+                matching.append(logits_SM.diagonal(strip.start).clone())  # a view would keep the strip
         row_N = torch.cat(of_rows)
-        kept_NM = logits_SM if len(of_rows) == 1 else None
+        kept_NM = room.blocks[0] if len(of_rows) == 1 else None
         ctx.save_for_backward(row_ND, column_MD, scale, row_N, column_N, kept_NM)
         ctx.skip_self = skip_self
         return (row_N,) if column_N is None else (row_N, column_N, torch.cat(matching))
@@ -77,9 +79,13 @@ class _LogSumExps(torch.autograd.Function):
         wants_row, wants_column, wants_scale = ctx.needs_input_grad[:3]
         of_row_ND = torch.empty_like(row_ND) if wants_row or wants_scale else None
         of_column_MD = torch.zeros_like(column_MD) if wants_column else None
+        room = _Room(row_ND, column_MD, 2 + (kept_NM is None))
         for strip in strips(len(row_ND), len(column_MD)):
-            logits_SM = _logits(row_ND, column_MD, scale, strip, ctx.skip_self) if kept_NM is None else kept_NM
-            of_logits_SM = _of_logits(logits_SM, strip, row_N, column_N, of_normalisers)
+            of_logits_SM, spare_SM, *more = room.of(strip)
+            logits_SM = more[0] if kept_NM is None else kept_NM
+            if kept_NM is None:
+                _logits(logits_SM, row_ND, column_MD, scale, strip, ctx.skip_self)
+            _of_logits(of_logits_SM, spare_SM, logits_SM, strip, row_N, column_N, of_normalisers)
             with unrounded(row_ND):
                 if of_row_ND is not None:
                     torch.mm(of_logits_SM, column_MD, out=of_row_ND[strip])
@@ -96,26 +102,42 @@ class _LogSumExps(torch.autograd.Function):
         )
 
 
-def _logits(row_ND: Tensor, column_MD: Tensor, scale: Tensor, strip: slice, skip_self: bool) -> Tensor:
+class _Room:
+    """Memory for some blocks of a strip each, used again for every strip."""
+
+    def __init__(self, row_ND: Tensor, column_MD: Tensor, blocks: int) -> None:
+        first = next(strips(len(row_ND), len(column_MD)), slice(0, 0))
+        self.blocks = [row_ND.new_empty(first.stop, len(column_MD)) for _ in range(blocks)]
+
+    def of(self, strip: slice) -> list[Tensor]:
+        return [block[: strip.stop - strip.start] for block in self.blocks]
+
+
+def _logits(out_SM: Tensor, row_ND: Tensor, column_MD: Tensor, scale: Tensor, strip: slice, skip_self: bool) -> None:
     with unrounded(row_ND):
-        logits_SM = (scale * row_ND[strip]) @ column_MD.T
+        torch.mm(scale * row_ND[strip], column_MD.T, out=out_SM)
     if skip_self:
-        logits_SM.diagonal(strip.start).fill_(-torch.inf)
-    return logits_SM
+        out_SM.diagonal(strip.start).fill_(-torch.inf)
 
 
-def _log_sum_exp(logits_SM: Tensor, dim: int) -> Tensor:
+def _log_sum_exp(logits_SM: Tensor, dim: int, spare_SM: Tensor) -> Tensor:
     largest = logits_SM.amax(dim, keepdim=True)
-    return (logits_SM - largest).exp_().sum(dim).log_().add_(largest.squeeze(dim))
+    return torch.sub(logits_SM, largest, out=spare_SM).exp_().sum(dim).log_().add_(largest.squeeze(dim))
 
 
 def _of_logits(
-    logits_SM: Tensor, strip: slice, row_N: Tensor, column_N: Tensor | None, of_normalisers: tuple[Tensor, ...]
-) -> Tensor:
+    out_SM: Tensor,
+    spare_SM: Tensor,
+    logits_SM: Tensor,
+    strip: slice,
+    row_N: Tensor,
+    column_N: Tensor | None,
+    of_normalisers: tuple[Tensor, ...],
+) -> None:
     """The gradient for a strip of logits: softmax of the rows, and of the columns, each times what arrived for it."""
-    found_SM = (logits_SM - row_N[strip, None]).exp_().mul_(of_normalisers[0][strip, None])
+    torch.sub(logits_SM, row_N[strip, None], out=out_SM).exp_().mul_(of_normalisers[0][strip, None])
     if column_N is not None:
         columns = len(column_N)
-        found_SM[:, :columns] += (logits_SM[:, :columns] - column_N).exp_().mul_(of_normalisers[1])
-        found_SM.diagonal(strip.start).add_(of_normalisers[2][strip])
-    return found_SM
+        of_columns_SN = torch.sub(logits_SM[:, :columns], column_N, out=spare_SM[:, :columns])
+        out_SM[:, :columns] += of_columns_SN.exp_().mul_(of_normalisers[1])
+        out_SM.diagonal(strip.start).add_(of_normalisers[2][strip])
