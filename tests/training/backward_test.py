@@ -81,7 +81,7 @@ def contrastive(module: Any) -> tuple[Task[Any], Any]:
     """A tiny CLIP or SigLIP in float64 with a batch of eight pairs."""
     torch.manual_seed(5)
     source = Scenes("train", PAIRS, SceneConfig(size=32, objects=2))
-    (task,) = module.tiny_tasks([source[i] for i in range(PAIRS)]).values()
+    task = module.tiny_tasks([source[i] for i in range(PAIRS)])["contrastive"]
     (batch,) = evaluation_batches(source, task.processor, PAIRS, threads=1)
     return task.double(), batch
 
