@@ -6,12 +6,13 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as Pillow
 
 from diptych.core.seeding import Draw
 from diptych.core.visual import Image, Pixels
 from diptych.data import images
-from diptych.data.images import ImagePreprocessing, fill_pixels
+from diptych.data.images import ImagePreprocessing, fill_pixels, pixels_of
 from diptych.data.views import Views
 
 
@@ -59,3 +60,22 @@ def test_scaled_decoding_changes_smooth_pixels_little(jpeg: Image) -> None:
     fill_pixels(fast, jpeg, "a", ImagePreprocessing(96, scaled_decoding=True), None)
     assert np.abs(full.astype(int) - fast).mean() < 1.0
     assert np.any(full != fast)
+
+
+def test_a_picture_that_comes_several_times_is_read_once(jpeg: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[str] = []
+    decode = images.decode
+
+    def watched(image: Image, key: str, least: int) -> Pixels:
+        reads.append(key)
+        return decode(image, key, least)
+
+    monkeypatch.setattr(images, "decode", watched)
+    dark = Image(pixels_HWC=np.zeros((50, 40, 3), np.uint8), name="dark")
+    asked = [dark, jpeg, dark, jpeg, jpeg]
+    found = pixels_of(asked, ImagePreprocessing(32))
+    assert len(reads) == 2
+    expected = torch.cat([pixels_of([one], ImagePreprocessing(32)) for one in asked])
+    assert torch.equal(found, expected) and found.stride() == expected.stride()
+    rows = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)  # iterating makes new objects
+    assert torch.equal(pixels_of(rows, ImagePreprocessing(32)), torch.from_numpy(rows).permute(0, 3, 1, 2))

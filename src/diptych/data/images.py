@@ -124,7 +124,14 @@ def pixels_of(visuals: Sequence[Any], config: ImagePreprocessing, threads: int =
         BadSample: a picture cannot be decoded.
         DataError: a path is not there, or a value is no picture.
     """
-    images = [as_image(value) for value in visuals]
+    values = list(visuals)
+    once = {id(value): value for value in values}  # a picture that is asked about many times is read once
+    if len(once) < len(values):
+        row_of = {identity: row for row, identity in enumerate(once)}
+        pixels_NCHW = pixels_of(list(once.values()), config, threads)
+        rows = [row_of[id(value)] for value in values]
+        return pixels_NCHW.permute(0, 2, 3, 1)[rows].permute(0, 3, 1, 2)
+    images = [as_image(value) for value in values]
     out_NHWC = np.empty((len(images), config.size, config.size, 3), np.uint8)
 
     def fill(index: int) -> None:
