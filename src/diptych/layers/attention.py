@@ -45,7 +45,8 @@ class Attention(nn.Module):
         return out
 
     def _split(self, x_BTD: Tensor) -> Tensor:
-        return x_BTD.view(*x_BTD.shape[:2], self.heads, -1).transpose(1, 2)
+        # The head's width is spelled out because -1 cannot be told of a batch without rows.
+        return x_BTD.view(*x_BTD.shape[:2], self.heads, x_BTD.shape[2] // self.heads).transpose(1, 2)
 
 
 def outputs_of(linear: nn.Module, x: Tensor, begin: int, end: int) -> Tensor:

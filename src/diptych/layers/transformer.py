@@ -127,6 +127,22 @@ class Transformer(nn.Module):
         out: Tensor = self.blocks[-1](x_BTD, mask_B1T, positions_B=positions_B)
         return out
 
+    def partly_pooled(self, x_BTD: Tensor, whole: int, mask_B1T: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The first `whole` rows at all positions [whole, T, D], the others at their first alone [B - whole, D].
+
+        One pass for rows that are read in different ways; either share may be empty.
+
+        Args:
+            mask_B1T: True where keys are not padding; None when nothing is.
+        """
+        for block in self.blocks[:-1]:
+            x_BTD = self._run(block, x_BTD, mask_B1T, False)
+        masks = (None, None) if mask_B1T is None else (mask_B1T[:whole], mask_B1T[whole:])
+        states_NTD = self._run(self.blocks[-1], x_BTD[:whole], masks[0], False)
+        first_B = torch.zeros(len(x_BTD) - whole, dtype=torch.int64, device=x_BTD.device)
+        first_MD: Tensor = self.blocks[-1](x_BTD[whole:], masks[1], positions_B=first_B)
+        return states_NTD, first_MD
+
     def _run(self, block: nn.Module, x_BTD: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
         if self.checkpointing and torch.is_grad_enabled():
             out: Tensor = checkpoint(block, x_BTD, mask, causal, use_reentrant=False)

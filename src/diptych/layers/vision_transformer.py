@@ -181,9 +181,13 @@ class VisionTransformer(nn.Module):
 
     def embed(self, image_BCHW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
         """Patches with positions, class tokens first, before the blocks [B, T, D]."""
-        size, special = self.config.patch_size, self.config.special
-        x_BPD: Tensor = self.patches(image_BCHW, kept_BK)
-        positions_TD = self._positions(image_BCHW.shape[-2] // size, image_BCHW.shape[-1] // size)
+        size = self.config.patch_size
+        rows, columns = image_BCHW.shape[-2] // size, image_BCHW.shape[-1] // size
+        return self.placed(self.patches(image_BCHW, kept_BK), rows, columns, kept_BK)
+
+    def placed(self, x_BPD: Tensor, rows: int, columns: int, kept_BK: Tensor | None = None) -> Tensor:
+        """Embedded patches of a grid with their positions, class tokens first [B, T, D]."""
+        special, positions_TD = self.config.special, self._positions(rows, columns)
         of_patches_PD = positions_TD[special:]
         x_BTD = x_BPD + (of_patches_PD if kept_BK is None else F.embedding(kept_BK, of_patches_PD))
         if special:
