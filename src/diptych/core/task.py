@@ -153,6 +153,36 @@ class GlobalTask(Task[BatchT]):
         return {**output.parts, **self.losses_from(output.features, phase)}
 
 
+class AnchoredTask(GlobalTask[BatchT]):
+    """A global term that is a sum over anchor rows, each of which may look at all rows (hard in-batch negatives).
+
+    Every process computes the share of its own anchors against the gathered rows, instead of all of it as in
+    `losses_from`; training adds the shares up, and the gradients that they ask of every row.
+
+    Attributes:
+        gathered: names of the submodules that run on gathered rows, here or in `losses_from`. FSDP2 keeps their weights
+            in the unit of the task itself, so that they are whole while the loss is computed; and as a pass through
+            them is no exchange between processes, there may be any number of them.
+    """
+
+    gathered: tuple[str, ...] = ()
+
+    @abstractmethod
+    def anchor_losses(self, features: Features, begin: int, end: int, phase: str = "main") -> Losses:
+        """GLOBAL_BATCH parts of the anchors `begin` to `end` of the gathered rows.
+
+        Returns:
+            parts whose `sum` adds up over runs of anchors and whose `count` is that of all anchors of the global
+            batch. Their names do not depend on the run, which may be empty.
+        """
+
+    def losses(self, batch: BatchT, phase: str = "main") -> Losses:
+        output = self.features(batch, phase)
+        rows = output.features
+        of_all = self.losses_from(rows, phase)
+        return {**output.parts, **of_all, **self.anchor_losses(rows, 0, batch.num_samples, phase)}
+
+
 class PairwiseTask(GlobalTask[BatchT]):
     """A global term that is a sum over pairs of a row of one side and a row of the other (the sigmoid losses).
 

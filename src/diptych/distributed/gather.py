@@ -43,11 +43,12 @@ def row_counts(rows: int, device: torch.device) -> list[int]:
     return [int(count) for count in counts.tolist()]
 
 
-def gather_rows(rows_BD: Tensor) -> Tensor:
+def gather_rows(rows_BD: Tensor, counts: list[int] | None = None) -> Tensor:
     """Concatenates the rows of every process along the first axis; ranks may hold different numbers of rows.
 
     Args:
         rows_BD: [B, ...], this process's rows.
+        counts: of `row_counts`, where the caller has them already; None to ask all processes.
 
     Returns:
         [sum of B over ranks, ...] in rank order, the same on every rank. Backward adds up the gradients that all
@@ -56,7 +57,8 @@ def gather_rows(rows_BD: Tensor) -> Tensor:
     """
     if current().size == 1:
         return rows_BD
-    return _Gather.apply(rows_BD, row_counts(rows_BD.shape[0], rows_BD.device))  # type: ignore[no-untyped-call,no-any-return]
+    sizes = row_counts(rows_BD.shape[0], rows_BD.device) if counts is None else counts
+    return _Gather.apply(rows_BD, sizes)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:

@@ -137,7 +137,8 @@ class _Passes:
         """Gradient caching."""
         rows = self._rows(batches)
         with self._no_sync(), torch.no_grad():
-            found = self.call(None, lambda task: self._global_loss(task, rows))
+            largest = max(batch.num_samples for batch in batches)  # anchors at once: memory stays that of a micro-batch
+            found = self.call(None, lambda task: self._global_loss(task, rows, largest))
         seen: Losses = dict(found.parts)
         begin = 0
         for index, batch in enumerate(batches):
@@ -161,11 +162,11 @@ class _Passes:
             found = [self._features(batch) for batch in batches]
         return Features({name: torch.cat([rows[name] for rows in found]) for name in found[0]})
 
-    def _global_loss(self, task: Any, rows: Features) -> GlobalLoss:
+    def _global_loss(self, task: Any, rows: Features, anchors: int = 0) -> GlobalLoss:
         """The terms over the global batch; their draws are the same on every process."""
         if self.seed:
             seed_everything(*self.seed, "global batch")
-        return global_loss(task, rows, self.phase)
+        return global_loss(task, rows, self.phase, anchors)
 
     def _surrogate(self, terms: list[Tensor], parts: Losses, counts: Mapping[str, float]) -> Tensor:
         """What to call backward on for rows, parameters and the parts of scope `mean`."""

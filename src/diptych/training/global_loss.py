@@ -1,9 +1,10 @@
 """The terms over the global batch: their gradients for the rows of this process, however many processes there are.
 
-The rows of all processes are gathered and every process computes the whole loss; or, for a loss that is a sum over
-pairs (`PairwiseTask`), the rows of one side travel round a ring and every process computes its share. Either way the
-loss is evaluated once a step, on rows that are constants, and its gradients are handed back: what happens before the
-rows (micro-batches, wrappers) need not know which way was taken.
+The rows of all processes are gathered and every process computes the whole loss; or, of a loss that is a sum over
+anchors (`AnchoredTask`), the share of its own rows; or, for a loss that is a sum over pairs (`PairwiseTask`), the rows
+of one side travel round a ring and every process computes its share. Each time the loss is evaluated once a step, on
+rows that are constants, and its gradients are handed back: what happens before the rows (micro-batches, wrappers) need
+not know which way was taken.
 
 W processes. DDP and FSDP2 average gradients over processes, so what a process contributes to a sum is multiplied by W.
 """
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.core.losses import Losses
-from diptych.core.task import Features, GlobalTask, PairwiseTask
+from diptych.core.task import AnchoredTask, Features, GlobalTask, PairwiseTask
 from diptych.distributed.gather import gather_rows, row_counts, sum_over_ranks
 from diptych.distributed.ring import shifted
 from diptych.distributed.world import current
@@ -53,25 +54,50 @@ class GlobalLoss:
         return [(named[name] * gradient).sum() for name, gradient in self.parameters.items()]
 
 
-def global_loss(task: GlobalTask[Any], rows: Features, phase: str) -> GlobalLoss:
+def global_loss(task: GlobalTask[Any], rows: Features, phase: str, anchors: int = 0) -> GlobalLoss:
     """Evaluates the task's terms over the global batch; inside a pass through its wrapper, on every process.
 
     Args:
         rows: of this process, all its micro-batches; constants.
+        anchors: how many anchors of an `AnchoredTask` are computed at once; 0 for all of this process's.
     """
     if isinstance(task, PairwiseTask) and current().size > 1:
         return _round_the_ring(task, rows, phase)
-    return _of_all_rows(task, rows, phase)
+    return _of_all_rows(task, rows, phase, anchors)
 
 
-def _of_all_rows(task: GlobalTask[Any], rows: Features, phase: str) -> GlobalLoss:
+def _of_all_rows(task: GlobalTask[Any], rows: Features, phase: str, anchors: int) -> GlobalLoss:
     world = current()
     counts = row_counts(*_size_of(rows))
-    everyone = Features({name: gather_rows(rows_BD.detach()) for name, rows_BD in rows.items()})
+    everyone = Features({name: gather_rows(rows_BD.detach(), counts) for name, rows_BD in rows.items()})
+    begin, end = sum(counts[: world.rank]), sum(counts[: world.rank + 1])
     parts, gradients, parameters = _gradients(task, everyone, lambda x: task.losses_from(x, phase), 1.0)
-    begin = sum(counts[: world.rank])
-    mine = {name: gradients[name][begin : begin + counts[world.rank]] * world.size for name in gradients}
+    mine = {name: gradients[name][begin:end] * world.size for name in gradients}
+    if isinstance(task, AnchoredTask):
+        shares = _of_own_anchors(task, everyone, range(begin, end), phase, anchors)
+        parts |= shares.parts
+        _add(mine, {name: gradient[begin:end] for name, gradient in shares.rows.items()})
+        _add(parameters, shares.parameters)
     return GlobalLoss(parts, mine, parameters)
+
+
+def _of_own_anchors(task: AnchoredTask[Any], everyone: Features, own: range, phase: str, anchors: int) -> GlobalLoss:
+    """The parts of all processes' anchors; `rows` are the gradients for the rows of everyone."""
+    size = anchors or max(len(own), 1)
+    sums: Losses = {}
+    rows: dict[str, Tensor] = {}
+    parameters: dict[str, Tensor] = {}
+    for begin in range(own.start, max(own.stop, own.start + 1), size):  # once at least: it is where the names are from
+
+        def share(leaves: Features, begin: int = begin) -> Losses:
+            return task.anchor_losses(leaves, begin, min(begin + size, own.stop), phase)
+
+        parts, gradients, of_parameters = _gradients(task, everyone, share, current().size)
+        _add(rows, gradients)
+        _add(parameters, of_parameters)
+        _add_parts(sums, parts)
+    whole = {name: part._replace(sum=sum_over_ranks(part.sum)) for name, part in sums.items()}
+    return GlobalLoss(whole, {name: sum_over_ranks(gradient) for name, gradient in rows.items()}, parameters)
 
 
 def _round_the_ring(task: PairwiseTask[Any], rows: Features, phase: str) -> GlobalLoss:
@@ -96,8 +122,7 @@ def _round_the_ring(task: PairwiseTask[Any], rows: Features, phase: str) -> Glob
         _add(stayed, {name: gradients[name] for name in here if name in gradients})
         _add(carried, {name: gradients[name] for name in block if name in gradients})
         _add(parameters, of_parameters)
-        for name, part in parts.items():
-            met[name] = part._replace(sum=met[name].sum + part.sum) if name in met else part
+        _add_parts(met, parts)
         arriving = counts[(world.rank + hop + 1) % world.size]
         packed = shifted({**block, **{f"{name} gradient": g for name, g in carried.items()}}, arriving)
         block = {name: packed[name] for name in block}
@@ -117,6 +142,8 @@ def _gradients(
         for name in wanted:
             leaves[name].requires_grad_()
         parts = loss(leaves)
+        if not parts:
+            return {}, {}, {}
         total = torch.stack([part.weight * part.value for part in parts.values()]).sum() * scale
         tensors = [*(leaves[name] for name in wanted), *parameters.values()]
         found = torch.autograd.grad(total, tensors, allow_unused=True)
@@ -133,6 +160,12 @@ def _present(gradients: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
 def _add(into: dict[str, Tensor], some: dict[str, Tensor]) -> None:
     for name, gradient in some.items():
         into[name] = into[name] + gradient if name in into else gradient
+
+
+def _add_parts(into: Losses, some: Losses) -> None:
+    """Adds up the sums; a count is that of the whole already."""
+    for name, part in some.items():
+        into[name] = part._replace(sum=into[name].sum + part.sum) if name in into else part
 
 
 def _size_of(rows: Features) -> tuple[int, torch.device]:

@@ -18,7 +18,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from diptych.core.task import Task
+from diptych.core.task import AnchoredTask, Task
 from diptych.distributed.world import World
 from diptych.training.run import Parallel
 
@@ -27,7 +27,9 @@ def wrap(task: Task[Any], world: World, kind: Parallel, device: torch.device) ->
     """The task as the loop calls it; in a single process the task itself.
 
     FSDP2 shards in place and replaces parameters, so it comes before the optimizer: every item of a list of modules
-    (the blocks of a transformer) is a unit of its own, and the rest is another.
+    (the blocks of a transformer) is a unit of its own, and the rest is another. What runs on gathered rows
+    (`AnchoredTask.gathered`) belongs to the rest: a unit gives its weights away after each pass, and the gradients that
+    the loss over the global batch takes for itself would not find them.
     """
     if world.size == 1:
         return task
@@ -38,10 +40,18 @@ def wrap(task: Task[Any], world: World, kind: Parallel, device: torch.device) ->
             return DistributedDataParallel(task, broadcast_buffers=False)
     mesh = init_device_mesh(device.type, (world.size,))
     whole = {parameter for parameter in task.parameters() if parameter.ndim == 0}
-    for module in [unit for some in task.modules() if isinstance(some, nn.ModuleList) for unit in some]:
+    for module in _units(task):
         fully_shard(module, mesh=mesh)
     fully_shard(task, mesh=mesh, ignored_params=whole)
     return task
+
+
+def _units(task: Task[Any]) -> list[nn.Module]:
+    """What FSDP2 shards one by one."""
+    gathered = task.gathered if isinstance(task, AnchoredTask) else ()
+    kept = {id(part) for name in gathered for part in task.get_submodule(name).modules()}
+    lists = [some for some in task.modules() if isinstance(some, nn.ModuleList)]
+    return [unit for some in lists for unit in some if id(unit) not in kept]
 
 
 def unwrap(wrapped: nn.Module) -> Task[Any]:
