@@ -1,4 +1,4 @@
-"""RoIAlign against a loop over bins and samples, against torchvision where it is installed, and by finite differences."""
+"""RoIAlign against a loop over bins and samples, against torchvision, and by finite differences."""
 
 from __future__ import annotations
 
