@@ -11,7 +11,7 @@ import pytest
 
 from diptych.core.errors import ConfigError, DataError
 from diptych.data.open import open_source
-from diptych.recipes._image_text import report_on, split_data
+from diptych.recipes._pairs import report_on, split_data
 
 
 def picture() -> bytes:

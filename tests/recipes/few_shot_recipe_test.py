@@ -88,7 +88,7 @@ def test_every_method_from_the_command_line(
     assert 0 < costs["trained"] < costs["parameters"]
     assert printed.count("95 % interval") == 1 + len(others) // 2
     kept = {str(path.parent.parent.relative_to(tmp_path)) for path in (tmp_path / "run").rglob("result.json")}
-    elsewhere = {f"run/comparison/{data.name}/{side}" for side in ("base", "adapted")} if others else set()
+    elsewhere = {f"run/comparison/1-{data.name}/{side}" for side in ("base", "adapted")} if others else set()
     assert kept == {"run/evaluation", "run/comparison/test/base", *elsewhere}
     result = read_result(tmp_path / "run" / "evaluation" / "zero_shot_classification")
     assert result.counts.evaluated == 9
@@ -105,7 +105,7 @@ def test_captions_are_retrieved_where_there_are_no_classes(base: Path, data: Pat
         lines.append(f"{index}.png,{sample.texts[0]}")
     (other / "captions.csv").write_text("\n".join(lines), encoding="utf-8")
     assert run(base, data, tmp_path / "run", "--method", "lora", "--forgetting", str(other)) == 0
-    assert (tmp_path / "run" / "comparison" / "captions" / "adapted" / "retrieval" / "result.json").is_file()
+    assert (tmp_path / "run" / "comparison" / "1-captions" / "adapted" / "retrieval" / "result.json").is_file()
     assert run(base, data, tmp_path / "again", "--method", "cocoop", "--forgetting", str(other)) == 2
     assert not (tmp_path / "again" / "checkpoints").exists()
 

@@ -51,3 +51,8 @@ def test_a_process_whose_data_fail_is_named_with_its_reason(tmp_path: Path, faul
 def test_a_long_evaluation_is_no_fault(tmp_path: Path) -> None:
     settings = replace(HASTY, stall_timeout=1.0, evaluate_every=5, evaluation_seconds=3.0)
     assert run_session(2, tmp_path / "run", settings) == [0, 0], said(tmp_path / "run", 0)
+
+
+def test_a_long_report_between_two_trainings_is_no_fault(tmp_path: Path) -> None:
+    settings = replace(HASTY, stall_timeout=1.0, report_seconds=4.0)
+    assert run_session(2, tmp_path / "run", settings) == [0, 0], said(tmp_path / "run", 0)

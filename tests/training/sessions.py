@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ from diptych.training import checkpoint
 from diptych.training.fit import fit
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget, Run
-from diptych.training.stages import Context, Stage, Train
+from diptych.training.stages import Context, Report, Stage, Train
 
 STEPS = 24
 WORDS = ["a small large red green blue yellow circle square triangle to the left right of above below"]
@@ -102,6 +102,7 @@ class SeenRun(Run):
     ema_decay: float = 0.5
     fault: str = ""
     evaluation_seconds: float = 0.0
+    report_seconds: float = 0.0
 
     def stages(self) -> Sequence[Stage]:
         def task(context: Context) -> Seeing:
@@ -113,7 +114,9 @@ class SeenRun(Run):
             return {"score": float(model.encode_text(["a red circle"])[0, 0])}
 
         evaluate = (lambda context: measure) if self.evaluation_seconds else None
-        return (Train("train", source=self.source, task=task, evaluate=evaluate),)
+        train = Train("train", source=self.source, task=task, evaluate=evaluate)
+        report = Report("report", lambda context: time.sleep(self.report_seconds))
+        return (train, report, replace(train, name="more")) if self.report_seconds else (train,)
 
     def source(self, context: Context) -> Source:
         """The mixture; on the last process with a fault behind its 20th sample."""

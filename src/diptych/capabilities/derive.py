@@ -27,6 +27,14 @@ def _cosine_score(model: Any) -> Callable[[Sequence[Any], Sequence[str]], Tensor
     return score
 
 
+def _score_of_pairs(model: Any) -> Callable[[Sequence[Any], Sequence[str]], Tensor]:
+    def score(visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
+        rows = [model.score_pairs([visual] * len(texts), texts) for visual in visuals]
+        return torch.stack(rows) if rows else torch.zeros(0, len(texts))
+
+    return score
+
+
 def _cosine_pairs(model: Any) -> Callable[[Sequence[Any], Sequence[str]], Tensor]:
     def score_pairs(visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
         same_length(visuals, texts)
@@ -67,5 +75,5 @@ def same_length(visuals: Sized, texts: Sized) -> None:
 
 
 _FUNCTIONS: dict[Rule, Callable[[Any], Callable[..., Any]]] = dict(
-    zip(RULES, (_cosine_score, _cosine_pairs, _scored_pairs, _answer_by_score), strict=True)
+    zip(RULES, (_cosine_score, _score_of_pairs, _cosine_pairs, _scored_pairs, _answer_by_score), strict=True)
 )

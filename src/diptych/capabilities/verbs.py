@@ -26,6 +26,8 @@ class Verb(StrEnum):
     FILL_IMAGE = "fill_image"
     LOCATE = "locate"
     GENERATE_IMAGE = "generate_image"
+    TOKENIZE_IMAGE = "tokenize_image"
+    RECONSTRUCT = "reconstruct"
 
 
 class Comparable(StrEnum):
@@ -47,6 +49,7 @@ class Rule:
 
 RULES = (
     Rule(Verb.SCORE, (Verb.ENCODE_IMAGE, Verb.ENCODE_TEXT), "cosine of encodings"),
+    Rule(Verb.SCORE, (Verb.SCORE_PAIRS,), "matching score of every pair"),
     Rule(Verb.SCORE_PAIRS, (Verb.ENCODE_IMAGE, Verb.ENCODE_TEXT), "cosine of each pair's encodings"),
     Rule(Verb.SCORE_PAIRS, (Verb.SCORE,), "score of each pair"),
     Rule(Verb.ANSWER, (Verb.SCORE,), "highest score over the choices"),

@@ -9,6 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+IGNORED = -100
+"""The label of a position that is not predicted (torch's own default)."""
+
 
 class Scope(StrEnum):
     """How a part adds up.

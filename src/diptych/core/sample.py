@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from diptych.core.visual import Image, Visual
+from diptych.core.visual import Box, Image, Visual
+
+__all__ = ["Box", "Json", "Sample", "Turn"]
 
 Json = Any
 """A JSON value: string, number, boolean, null, list or string-keyed dict."""
@@ -18,17 +20,6 @@ class Turn:
 
     role: Literal["user", "assistant", "system"]
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A region: pixel corners (x0, y0) inclusive to (x1, y1) exclusive, and what is there."""
-
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +46,7 @@ class Sample:
 
     @property
     def image(self) -> Image:
-        """The first visual, which must be a picture."""
+        """The first visual, which must be a picture, with the boxes that are known of it."""
         visual = self.visuals[0]
         assert isinstance(visual, Image), f"{self.key}: the first visual is a clip"
-        return visual
+        return replace(visual, boxes=self.boxes) if self.boxes else visual

@@ -16,6 +16,17 @@ Pixels = NDArray[np.uint8]
 """Height x width x 3, RGB, uint8."""
 
 
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A region: pixel corners (x0, y0) inclusive to (x1, y1) exclusive, and what is there."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    label: str = ""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Image:
     """One picture: encoded bytes (JPEG, PNG, WebP ...) or pixels, exactly one of the two.
@@ -24,11 +35,13 @@ class Image:
         encoded: the file's bytes; a memoryview where the source maps its file.
         pixels_HWC: decoded RGB uint8.
         name: where it came from, for messages and galleries.
+        boxes: regions that are known of it, for models that look at regions.
     """
 
     encoded: bytes | memoryview | None = None
     pixels_HWC: Pixels | None = None
     name: str = ""
+    boxes: tuple[Box, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.encoded is None) == (self.pixels_HWC is None):

@@ -6,6 +6,7 @@ out ("<end>") is tokenised as plain text.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,11 +18,12 @@ from torch import Tensor
 from diptych.core.errors import ConfigError
 from diptych.core.processor import TokenCount
 from diptych.core.seeding import hash_to_int
-from diptych.core.storage import atomic_file
+from diptych.core.storage import atomic_file, write_text
 from diptych.data.text_files import SpecialIds, read_folder, read_json
 
-START, END, PAD = "<start>", "<end>", "<pad>"
+START, END, PAD, MASKED = "<start>", "<end>", "<pad>", "<mask>"
 _CONTROL = (START, END, PAD)
+_NAMES = "special_tokens_map.json"
 _MOST_KNOWN = 100_000
 """Texts whose ids are remembered: some 50 MB."""
 
@@ -33,10 +35,13 @@ class Tokenizer:
         start_id: put before every text; None where the vocabulary has no such token (SigLIP).
         end_id: put after every text.
         pad_id: fills a batch; may equal `end_id` (CLIP) or any ordinary id.
+        mask_id: stands for a token that is to be filled in; None where the vocabulary has no such token.
         vocab_size: the number of rows an embedding needs, one more than the largest id.
     """
 
-    def __init__(self, backend: tokenizers.Tokenizer, start_id: int | None, end_id: int, pad_id: int) -> None:
+    def __init__(
+        self, backend: tokenizers.Tokenizer, start_id: int | None, end_id: int, pad_id: int, mask_id: int | None = None
+    ) -> None:
         backend.no_padding()
         backend.no_truncation()
         backend.encode_special_tokens = True
@@ -44,28 +49,34 @@ class Tokenizer:
         self.start_id = start_id
         self.end_id = end_id
         self.pad_id = pad_id
+        self.mask_id = mask_id
         self.vocab_size = 1 + max(backend.get_vocab(with_added_tokens=True).values())
-        for name, index in (("start", start_id), ("end", end_id), ("pad", pad_id)):
+        for name, index in (("start", start_id), ("end", end_id), ("pad", pad_id), ("mask", mask_id)):
             if index is not None and not 0 <= index < self.vocab_size:
                 raise ConfigError(f"the {name} token's id {index} is outside the vocabulary of {self.vocab_size}")
         self._head = [] if start_id is None else [start_id]
         self._known: dict[str, list[int]] = {}
 
     @classmethod
-    def fit(cls, texts: Iterable[str], vocab_size: int = 8192, lowercase: bool = True) -> Tokenizer:
+    def fit(
+        cls, texts: Iterable[str], vocab_size: int = 8192, lowercase: bool = True, mask: bool = False
+    ) -> Tokenizer:
         """A byte-level BPE of these texts (Sennrich et al. 2016; bytes as in GPT-2): nothing is out of vocabulary.
 
         Args:
             texts: captions; the same texts in the same order give the same tokenizer.
             vocab_size: upper bound, control tokens and the 256 bytes included.
             lowercase: whether "Dog" and "dog" are the same text.
+            mask: whether there is a mask token, for models that fill in words.
 
         Raises:
             ConfigError: `vocab_size` has no room for the bytes.
         """
         alphabet = pre_tokenizers.ByteLevel.alphabet()
-        if vocab_size < len(alphabet) + len(_CONTROL):
-            raise ConfigError(f"vocab_size {vocab_size} is too small: bytes and control tokens alone take 259")
+        control = [*_CONTROL, MASKED] if mask else list(_CONTROL)
+        if vocab_size < len(alphabet) + len(control):
+            least = len(alphabet) + len(control)
+            raise ConfigError(f"vocab_size {vocab_size} is too small: bytes and control tokens alone take {least}")
         backend = tokenizers.Tokenizer(models.BPE())
         steps = [normalizers.NFC(), *([normalizers.Lowercase()] if lowercase else [])]
         squeeze = normalizers.Replace(tokenizers.Regex(r"\s+"), " ")
@@ -74,15 +85,20 @@ class Tokenizer:
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
         backend.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size, special_tokens=list(_CONTROL), initial_alphabet=alphabet, show_progress=False
+            vocab_size=vocab_size, special_tokens=control, initial_alphabet=alphabet, show_progress=False
         )
         backend.train_from_iterator(texts, trainer)
-        start_id, end_id, pad_id = range(len(_CONTROL))  # control tokens are given the first ids
-        return cls(backend, start_id, end_id, pad_id)
+        return cls(backend, *range(len(control)))  # control tokens are given the first ids
 
     @classmethod
     def read(
-        cls, path: Path | str, *, start_id: int | None = None, end_id: int | None = None, pad_id: int | None = None
+        cls,
+        path: Path | str,
+        *,
+        start_id: int | None = None,
+        end_id: int | None = None,
+        pad_id: int | None = None,
+        mask_id: int | None = None,
     ) -> Tokenizer:
         """Reads a `tokenizer.json`, of ours or of a public model, or a folder that holds one.
 
@@ -93,7 +109,7 @@ class Tokenizer:
         Raises:
             DataError: nothing there, not a tokenizer, or a control token that no file names.
         """
-        given = SpecialIds(start_id, end_id, pad_id)
+        given = SpecialIds(start_id, end_id, pad_id, mask_id)
         read = read_folder(Path(path), given) if Path(path).is_dir() else read_json(Path(path), given)
         return cls(*read)
 
@@ -107,7 +123,10 @@ class Tokenizer:
         return cls(*read_folder(Path(folder), SpecialIds()))
 
     def write(self, path: Path | str) -> None:
-        """Writes a `tokenizer.json` that names its control tokens itself: other libraries read it too."""
+        """Writes a `tokenizer.json` that names its control tokens itself: other libraries read it too.
+
+        A mask token, which that file has no place for, is named in a `special_tokens_map.json` beside it.
+        """
         backend = tokenizers.Tokenizer.from_str(self.backend.to_str())
         ends = {self.end_id: self._token(self.end_id)}
         pattern = f"$A {ends[self.end_id]}"
@@ -120,6 +139,8 @@ class Tokenizer:
         with atomic_file(Path(path)) as part:
             part.write_text(backend.to_str(pretty=True), encoding="utf-8")
             part.chmod(0o644)
+        if self.mask_id is not None:
+            write_text(Path(path).parent / _NAMES, json.dumps({"mask_token": self._token(self.mask_id)}) + "\n")
 
     def encode(self, texts: Sequence[str], max_length: int, remember: bool = True) -> list[list[int]]:
         """Ids of each text, at most `max_length` with the control tokens; what is cut off never includes the end.
@@ -151,13 +172,19 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, up to the first end token; control tokens leave nothing behind."""
         body = list(ids[: ids.index(self.end_id)] if self.end_id in ids else ids)
-        dropped = {self.start_id, self.pad_id}
+        dropped = {self.start_id, self.pad_id, self.mask_id}
         return str(self.backend.decode([i for i in body if i not in dropped], skip_special_tokens=True)).strip()
 
     @property
     def num_control(self) -> int:
         """How many control tokens every text carries."""
         return len(self._head) + 1
+
+    @property
+    def control_ids(self) -> frozenset[int]:
+        """The ids that are no text: start, end, pad and mask."""
+        ids = (self.start_id, self.end_id, self.pad_id, self.mask_id)
+        return frozenset(index for index in ids if index is not None)
 
     def _token(self, index: int) -> str:
         return str(self.backend.id_to_token(index))

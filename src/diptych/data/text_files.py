@@ -23,10 +23,11 @@ class SpecialIds:
     start: int | None = None
     end: int | None = None
     pad: int | None = None
+    mask: int | None = None
 
 
-Read = tuple[tokenizers.Tokenizer, int | None, int, int]
-"""The tokenizer and the ids of start (None: there is none), end and pad."""
+Read = tuple[tokenizers.Tokenizer, int | None, int, int, int | None]
+"""The tokenizer and the ids of start (None: there is none), end, pad and mask (None: there is none)."""
 
 
 def read_folder(folder: Path, given: SpecialIds) -> Read:
@@ -122,7 +123,7 @@ def _resolved(
         if index is None:
             raise DataError(f"{where} does not say which token is its {role}: give {role}_id")
     assert end is not None and pad is not None
-    return backend, start, end, pad
+    return backend, start, end, pad, _first(given.mask, by_role("mask_token"))
 
 
 def _first(*options: int | None) -> int | None:

@@ -101,8 +101,8 @@ class Watch:
     @contextmanager
     def busy(self, doing: str) -> Iterator[None]:
         """A block that may take as long as it likes."""
-        before = self._report
         with self._lock:
+            before = self._report
             self._report = replace(before, doing=doing, waits=True)
         if self._store is not None:
             self._publish()

@@ -17,7 +17,7 @@ from diptych.data.views import Views
 from diptych.models.contrastive._on_base import adaptable
 from diptych.models.contrastive._options import Masking, PairOptions
 from diptych.models.contrastive.fine_tuned import FineTunedTask
-from diptych.recipes._image_text import SELECTED_BY, retrieval_on, split_data
+from diptych.recipes._pairs import SELECTED_BY, retrieval_on, split_data
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget, Run
 from diptych.training.stages import Context, Stage, Train

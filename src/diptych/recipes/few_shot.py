@@ -122,8 +122,8 @@ class FewShotRun(Run):
         own = "{}" if self.method in ("coop", "cocoop", "linear_probe") else self.template
         templates, root = (self.template, own), context.folder.path / "comparison"
         report_change(base, model, parts.test, templates, (root / "test" / "base", context.folder.evaluation))
-        for reference in self.forgetting:
-            place = root / Path(reference.partition("?")[0]).name
+        for number, reference in enumerate(self.forgetting, start=1):
+            place = root / f"{number}-{Path(reference.partition('?')[0]).name}"
             report_change(base, model, reference, templates, (place / "base", place / "adapted"))
 
 

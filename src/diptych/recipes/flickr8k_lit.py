@@ -15,7 +15,7 @@ from diptych.data.feature_rows import FeatureRows
 from diptych.data.features import KeysOnly, TowerProcessor
 from diptych.layers.frozen_pass import Precision
 from diptych.models.contrastive import locked_clip
-from diptych.recipes._image_text import SELECTED_BY, report_on, retrieval_on, split_data
+from diptych.recipes._pairs import SELECTED_BY, report_on, retrieval_on, split_data
 from diptych.recipes._towers import Towers, all_rows, image_features, text_features
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget, Run

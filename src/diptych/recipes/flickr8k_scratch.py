@@ -10,7 +10,7 @@ from diptych.data.views import Views
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models.contrastive import clip
-from diptych.recipes._image_text import report_on
+from diptych.recipes._pairs import report_on
 from diptych.recipes.clip_tiny import ClipRun
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget

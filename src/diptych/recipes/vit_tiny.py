@@ -15,7 +15,7 @@ from diptych.data.images import ImagePreprocessing
 from diptych.data.views import Views
 from diptych.evaluation.runner import evaluate
 from diptych.models.supervised import vit_classifier
-from diptych.recipes._image_text import split_data
+from diptych.recipes._pairs import split_data
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget, Run
 from diptych.training.stages import Context, Evaluate, Stage, Train

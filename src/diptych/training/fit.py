@@ -57,10 +57,12 @@ def _run_stages(run: Run, place: RunFolder, world: World, resume: bool, watch: W
         # Of the session that makes something: what resumes a finished run is not what its weights came from.
         write_text(place.environment, json.dumps(environment(), indent=2) + "\n")
     for stage in waiting:
-        costs = stage.run(context)
-        if world.is_main:
-            _record(place, stage.name, costs)
-            stage.finish(context)
+        # Outside its training loop, which reports every step, a stage may take as long as it likes.
+        with watch.busy(f"in stage {stage.name}"):
+            costs = stage.run(context)
+            if world.is_main:
+                _record(place, stage.name, costs)
+                stage.finish(context)
 
 
 def _device(run: Run) -> torch.device:

@@ -103,6 +103,8 @@ class Run(ABC):
                 f"clip_norm {self.clip_norm} and ema_decay {self.ema_decay}: a norm is 0 (no limit) or more, a decay "
                 f"from 0 (no average) to less than 1"
             )
+        if self.stall_timeout <= 0:
+            raise ConfigError(f"stall_timeout {self.stall_timeout} would end a run at once: give seconds above 0")
         if self.keep_last < 1:
             raise ConfigError("keep_last must be at least 1: without a checkpoint nothing can be resumed")
 

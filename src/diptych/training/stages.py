@@ -154,11 +154,13 @@ class Train(_Marked):
         return Trainer(self, context, self.settings or context.run).run()
 
 
-def fit_tokenizer(texts: Callable[[Context], Iterable[str]], vocab_size: int, name: str = "tokenizer") -> Artifact:
-    """The stage that fits a byte-level BPE to captions."""
+def fit_tokenizer(
+    texts: Callable[[Context], Iterable[str]], vocab_size: int, name: str = "tokenizer", mask: bool = False
+) -> Artifact:
+    """The stage that fits a byte-level BPE to captions; with a mask token for models that fill in words."""
 
     def make(context: Context, folder: Path) -> None:
-        Tokenizer.fit(texts(context), vocab_size).write(folder / "tokenizer.json")
+        Tokenizer.fit(texts(context), vocab_size, mask=mask).write(folder / "tokenizer.json")
 
     return Artifact(name, make)
 
