@@ -55,6 +55,7 @@ class Records:
     """The per-sample lines of one evaluation, written as they come; those of an interrupted one are read back.
 
     Attributes:
+        folder: where the lines are written; None to write nothing.
         seed: of every random choice of the benchmark.
         limit: the most samples to look at; None for all.
     """
@@ -62,7 +63,7 @@ class Records:
     def __init__(
         self, folder: Path | None, identity: Mapping[str, Any], seed: int = 0, limit: int | None = None
     ) -> None:
-        self.seed, self.limit = seed, limit
+        self.folder, self.seed, self.limit = folder, seed, limit
         self._path = folder / "samples.jsonl" if folder else None
         self.done: dict[str, SampleRecord] = {}
         if folder is not None:
@@ -75,6 +76,8 @@ class Records:
         if known.is_file() and known.read_text(encoding="utf-8") == identity:
             self.done = {record.key: record for record in read_samples(folder)}
             lines = [sample_line(record) for record in self.done.values()]
+        else:
+            (folder / "pairs.jsonl").unlink(missing_ok=True)
         write_text(known, identity)
         write_text(folder / "samples.jsonl", "".join(lines))
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from diptych.capabilities.predictor import ImageEncoder, Predictor
-from diptych.capabilities.verbs import Verb
+from diptych.capabilities.verbs import Verb, reachable
 from diptych.core.errors import DataError, NotANumber
 from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
@@ -31,6 +31,12 @@ def has_both_encodings(model: Predictor) -> bool:
 def scores_by_vectors(model: Predictor) -> bool:
     """Whether products of its encodings rank pictures and texts as the model does."""
     return has_both_encodings(model) and model.ranks_by_cosine
+
+
+def scores_by_pairs(model: Predictor) -> bool:
+    """Whether its `score` asks the model about every pair: a pass a pair, and so a smaller pool."""
+    rule = reachable(model.VERBS)[Verb.SCORE].rule
+    return rule is not None and rule.needs == (Verb.SCORE_PAIRS,)
 
 
 def encode_images(model: ImageEncoder, samples: Iterable[Sample], records: Records) -> tuple[Tensor, list[Sample]]:

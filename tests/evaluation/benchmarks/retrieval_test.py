@@ -1,6 +1,7 @@
 """Retrieval on vectors that are known: both ways, several captions a picture, pools, bad pictures, refusals."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from diptych.capabilities.verbs import Comparable
-from diptych.core.errors import NotComparable
+from diptych.capabilities.verbs import Comparable, Verb, reachable
+from diptych.core.errors import ConfigError, NotComparable
 from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
 from diptych.core.visual import Image
+from diptych.evaluation import pair_rows
 from diptych.evaluation.benchmark import Records
-from diptych.evaluation.benchmarks.retrieval import Settings, run, seeded_pool
+from diptych.evaluation.benchmarks import retrieval
+from diptych.evaluation.benchmarks.retrieval import Settings, run
+from diptych.evaluation.candidates import seeded_pool
+from diptych.evaluation.reranking import first_k
 
 N, D, EACH = 30, 8, (5, 3)
 GEN = torch.Generator().manual_seed(0)
@@ -157,3 +162,133 @@ def test_the_gallery_tells_right_from_wrong() -> None:
             assert (entry["top"][0]["key"] == entry["truth"]) == entry["right"]
         else:
             assert (OWNER[int(entry["top"][0])] == int(entry["key"][1:])) == entry["right"]
+
+
+class Matcher(Known):
+    """Knows every pair: the true one scores highest."""
+
+    VERBS = ("encode_image", "encode_text", "score_pairs")
+    pairs = 0
+
+    def score_pairs(self, visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
+        self.encode_image(visuals)  # the bad picture is bad here too
+        self.pairs += len(texts)
+        own = [float(OWNER[int(text)] == int(one.name)) for one, text in zip(visuals, texts, strict=True)]
+        return torch.tensor(own) - 0.001 * torch.tensor([int(text) for text in texts])
+
+    def how(self, verb: str) -> str:
+        return reachable(self.VERBS)[Verb(verb)].how
+
+
+def kept_captions() -> list[int]:
+    return [c for c, owner in enumerate(OWNER) if owner not in (7, 9)]
+
+
+@pytest.mark.parametrize("k", [1, 4, 500])
+def test_the_matching_head_orders_the_first_k_and_nothing_else(k: int) -> None:
+    model = Matcher()
+    plain = run(Known(), Album(), Settings(), Records(None, {})).metrics  # type: ignore[arg-type]
+    found = run(model, Album(), Settings(rerank=k), Records(None, {})).metrics  # type: ignore[arg-type]
+    kept = [i for i in range(N) if i not in (7, 9)]
+    for way in ("image_to_text", "text_to_image"):
+        for r in (1, 5, 10):
+            assert found[f"first_stage_{way}_r{r}"] == plain[f"{way}_r{r}"]
+        # A head that is always right finds at rank 1 whatever the first stage let through, and no more.
+        ceiling = recalls(kept, k)[way == "text_to_image"]
+        assert found[f"{way}_r1"].value == pytest.approx(ceiling)
+        assert found[f"first_stage_{way}_r{k}"].value == pytest.approx(ceiling)
+        # What was not put in order keeps its place: beyond k both stages agree.
+        assert found[f"{way}_r10"].value == (plain[f"{way}_r10"].value if k < 10 else 1.0)
+    everything = len(kept) * len(kept_captions())
+    assert model.pairs == everything if k == 500 else model.pairs <= k * (len(kept) + len(kept_captions()))
+
+
+def test_both_stages_stand_in_every_record() -> None:
+    records = Records(None, {})
+    outcome = run(Matcher(), Album(), Settings(rerank=3), records)  # type: ignore[arg-type]
+    values = records.done["k0#0"].values
+    assert {"text_to_image_r1", "first_stage_text_to_image_r1", "first_stage_text_to_image_r3"} <= values.keys()
+    assert outcome.verbs == ("score", "score_pairs")
+    final, _ = records.values("text_to_image_r1")
+    assert np.mean(final) == pytest.approx(outcome.metrics["text_to_image_r1"].value)
+
+
+def test_a_head_that_says_the_same_of_every_candidate_gets_their_chance() -> None:
+    class Indifferent(Matcher):
+        def score_pairs(self, visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
+            return torch.zeros(len(texts))
+
+    found = run(Indifferent(), Album(), Settings(rerank=500), Records(None, {})).metrics  # type: ignore[arg-type]
+    assert found["text_to_image_r1"].value == 0.0
+    assert found["text_to_image_r1_expected"].value == pytest.approx(1 / 28)
+    assert found["text_to_image_tie_rate"].value == 1.0
+
+
+def test_re_ranking_needs_both_stages() -> None:
+    settings = Settings(rerank=5)
+
+    class OnlyPairs(Matcher):
+        VERBS = ("score_pairs",)
+
+    class NoHead(Matcher):
+        VERBS = ("encode_image", "encode_text")
+
+    with pytest.raises(ConfigError, match="needs a fast first stage: known has no encodings"):
+        run(OnlyPairs(), Album(), settings, Records(None, {}))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"needs a matching head: known has score_pairs only by .* pair's encodings"):
+        run(NoHead(), Album(), settings, Records(None, {}))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"retrieval\.rerank -1 must be 0 or more"):
+        Settings(rerank=-1)
+
+
+def test_among_equal_cosines_the_candidates_are_drawn_and_not_the_first() -> None:
+    chosen = first_k(np.zeros((3, 200), np.float32), 50, seed=0)
+    assert (chosen.sum(1) == 50).all() and 15 < int(chosen[0, :100].sum()) < 35
+    scores = np.random.default_rng(0).normal(size=(4, 30)).astype(np.float32)
+    best = np.argsort(-scores, axis=1)[:, :7]
+    assert all(set(np.flatnonzero(row)) == set(some) for row, some in zip(first_k(scores, 7, 0), best, strict=True))
+
+
+class Pairwise(Matcher):
+    """Has nothing but a matching head."""
+
+    VERBS = ("score_pairs",)
+
+    def score_pairs(self, visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
+        self.pairs += len(texts)
+        return (self.encode_image(visuals) * self.encode_text(texts)).sum(-1)
+
+
+def test_a_pairwise_model_is_ranked_alike_in_a_smaller_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded, scored = Records(None, {}), Records(None, {})
+    monkeypatch.setattr(pair_rows, "BLOCK", 16)
+    expected = run(Known(), Album(), Settings(), encoded).metrics  # type: ignore[arg-type]
+    assert run(Pairwise(), Album(), Settings(), scored).metrics == expected  # type: ignore[arg-type]
+    assert scored.done == encoded.done
+    monkeypatch.setattr(retrieval, "PAIRWISE_POOL", 12)
+    pooled = run(Pairwise(), Album(), Settings(directions=("image_to_text",)), Records(None, {}))  # type: ignore[arg-type]
+    assert pooled.metrics["pool"].value in (10, 11, 12)
+    assert run(Pairwise(), Album(), Settings(pool=20), Records(None, {})).metrics["pool"].value > 12  # type: ignore[arg-type]
+
+
+def test_an_interrupted_pairwise_evaluation_goes_on_with_the_rows_it_has(tmp_path: Path) -> None:
+    class Impatient(Pairwise):
+        def score_pairs(self, visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
+            if visuals[0].name == "20" and self.pairs:
+                raise KeyboardInterrupt
+            return super().score_pairs(visuals, texts)
+
+    whole = Pairwise()
+    expected = run(whole, Album(), Settings(), Records(None, {})).metrics  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        run(Impatient(), Album(), Settings(), Records(tmp_path, {"model": 1}))  # type: ignore[arg-type]
+    file = tmp_path / "pairs.jsonl"
+    with file.open("a") as cut_off:
+        cut_off.write('{"key": "k20", "col')
+    again = Pairwise()
+    assert run(again, Album(), Settings(), Records(tmp_path, {"model": 1})).metrics == expected  # type: ignore[arg-type]
+    assert again.pairs == whole.pairs - 18 * sum(owner != 9 for owner in OWNER)  # pictures 0 to 19 but for 7 and 9
+    assert not file.exists()
+    file.write_text('{"key": "k0", "columns": [0], "scores": [9.0]}\n')
+    Records(tmp_path, {"model": 2})
+    assert not file.exists()  # of another model
