@@ -23,6 +23,7 @@ from diptych.core.losses import total
 from diptych.core.sample import Sample
 from diptych.core.seeding import seed_everything
 from diptych.core.task import Task
+from diptych.core.visual import Image
 from diptych.data.loader import evaluation_batches
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
@@ -192,6 +193,17 @@ def outputs(predictor: Predictor, samples: Sequence[Sample]) -> dict[str, Tensor
         found["encode_text"] = predictor.encode_text(texts)
     if Verb.SCORE in predictor.verbs:
         found["score"] = predictor.score(images, texts)
+    return {**found, **tokenizer_outputs(predictor, images)}
+
+
+def tokenizer_outputs(predictor: Predictor, images: Sequence[Image]) -> dict[str, Tensor]:
+    """What an image tokenizer says of the pictures: codes, and reconstructions as pixels in [0, 1]."""
+    found: dict[str, Tensor] = {}
+    if Verb.TOKENIZE_IMAGE in predictor.verbs:
+        found["tokenize_image"] = predictor.tokenize_image(images)
+    if Verb.RECONSTRUCT in predictor.verbs:
+        pictures = predictor.reconstruct(images)
+        found["reconstruct"] = torch.stack([torch.tensor(one.pixels_HWC) for one in pictures]) / 255
     return found
 
 
@@ -221,7 +233,8 @@ def predictions_do_not_depend_on_the_rest_of_the_batch(case: Case) -> None:
             rows, alone = rows.diagonal(), alone.flatten()
         if verb == "encode_text" and Verb.ENCODE_TEXT not in predictor.verbs:
             continue
-        torch.testing.assert_close(alone, rows, rtol=1e-4, atol=1e-5, msg=verb)
+        rounding = 1.01 / 255 if verb == "reconstruct" else 0.0  # pictures are whole numbers of 0 to 255
+        torch.testing.assert_close(alone, rows, rtol=1e-4, atol=1e-5 + rounding, msg=verb)
 
 
 def texts_do_not_depend_on_padding(case: Case) -> None:
