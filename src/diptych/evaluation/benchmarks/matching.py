@@ -1,0 +1,123 @@
+"""Does this text belong to this picture? Each picture with its caption, against the same picture with another's.
+
+A comparison of two scores of one picture, by `score_pairs`: the matching head where a model has one, whatever its score
+follows from otherwise. Chance is 1/2. The other caption is that of another sample, chosen by a hash, none of whose
+captions the picture shares. Strict (a tie counts against) beside the expectation under random tie-breaking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diptych.capabilities.predictor import Predictor
+from diptych.core.errors import DataError
+from diptych.core.processor import BadSample
+from diptych.core.records.results import Metric, SampleRecord
+from diptych.core.sample import Sample
+from diptych.core.seeding import hash_to_int
+from diptych.core.source import Source
+from diptych.data.scenes.draw import SceneConfig
+from diptych.data.scenes.source import Scenes
+from diptych.evaluation.benchmark import Outcome, Records
+from diptych.evaluation.encoding import BATCH, batched, checked
+from diptych.evaluation.metrics.preference import expected_win, strict_win, tied
+from diptych.evaluation.statistics import mean_metric
+
+REQUIRES = ("score_pairs",)
+SENTENCES = True
+DATA = "scenes?min_objects=2"
+
+_TRIES = 50
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Nothing to choose."""
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A picture, what is said of it, and what is said of another one."""
+
+    sample: Sample
+    own: str
+    other: str
+
+
+def run(model: Predictor, source: Source, settings: Settings, records: Records) -> Outcome:
+    """Scores both texts of every picture.
+
+    Raises:
+        DataError: fewer than two pictures with captions that differ.
+    """
+    for some in batched(_questions(list(records.samples(source)), records), BATCH):
+        _ask(model, some, records)
+    values, _ = records.values("accuracy")
+    if not values:
+        raise DataError(f"{source.name} has no two pictures with captions that differ")
+    ties, _ = records.values("tie_rate")
+    expected, _ = records.values("accuracy_expected")
+    return Outcome(
+        {
+            "accuracy": mean_metric(values, None, 1 / 2, records.seed),
+            "accuracy_expected": mean_metric(expected, None, 1 / 2, records.seed),
+            "tie_rate": Metric(sum(ties) / len(ties), n=len(ties)),
+        }
+    )
+
+
+def _questions(samples: Sequence[Sample], records: Records) -> list[_Question]:
+    """A question for each sample that has a caption; for the others a record that says why not."""
+    said = [[text for text in sample.texts if text.strip()] for sample in samples]
+    found = []
+    for sample, texts in zip(samples, said, strict=True):
+        if not texts:
+            records.fail(BadSample(sample.key, "no caption"))
+        elif (other := _other(sample.key, texts, said, records.seed)) is not None:
+            found.append(_Question(sample, texts[0], other))
+        else:
+            records.fail(BadSample(sample.key, "no other caption"))
+    return found
+
+
+def _other(key: str, own: Sequence[str], said: Sequence[Sequence[str]], seed: int) -> str | None:
+    """The first caption of a sample that has none of these."""
+    for attempt in range(_TRIES):
+        texts = said[hash_to_int("other", seed, key, attempt) % len(said)]
+        if texts and not set(texts) & set(own):
+            return texts[0]
+    return None
+
+
+def _ask(model: Predictor, questions: Sequence[_Question], records: Records) -> None:
+    """Both scores of each question; one by one only where a picture among them is bad."""
+    images = [question.sample.image for question in questions]
+    texts = [question.own for question in questions] + [question.other for question in questions]
+    try:
+        scores = checked(model.score_pairs(images * 2, texts), model, questions[0].sample.key).tolist()
+    except BadSample as bad:
+        if len(questions) == 1:
+            return records.fail(BadSample(questions[0].sample.key, bad.reason, bad.detail))
+        for question in questions:
+            _ask(model, [question], records)
+        return None
+    for question, right, wrong in zip(questions, scores[: len(images)], scores[len(images) :], strict=True):
+        records.add(_record(question, right, wrong))
+    return None
+
+
+def _record(question: _Question, right: float, wrong: float) -> SampleRecord:
+    values = {
+        "accuracy": strict_win(right, [wrong]),
+        "accuracy_expected": expected_win(right, [wrong]),
+        "tie_rate": tied(right, [wrong]),
+    }
+    prompt = [question.own, question.other]
+    return SampleRecord(question.sample.key, prompt=prompt, output=[right, wrong], values=values)
+
+
+def tiny_data(folder: Path) -> Source:
+    """Twelve scenes."""
+    return Scenes("test", 12, SceneConfig(size=32, min_objects=2))
