@@ -3,6 +3,7 @@ import pytest
 import torch
 from toy import ToyPredictor
 
+from diptych.capabilities import derive
 from diptych.capabilities.verbs import RULES, Comparable, Verb, missing, reachable
 from diptych.core.errors import DiptychError, MissingVerb
 
@@ -46,6 +47,29 @@ def test_a_score_gives_pairs_one_by_one() -> None:
     assert torch.equal(model.score_pairs(PICTURES, ["red", "blue"]), torch.tensor([1.0, 1.0]))
     with pytest.raises(DiptychError, match="got 2 visuals and 1 texts"):
         model.score_pairs(PICTURES, ["red"])
+
+
+def test_pairs_give_a_score_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    class OnlyPairs(ToyPredictor):
+        VERBS = ("score_pairs",)
+
+        def score_pairs(self, visuals, texts):  # type: ignore[no-untyped-def]
+            calls.append(len(texts))
+            return (self.encode_image(visuals) * self.encode_text(texts)).sum(-1)
+
+    monkeypatch.setattr(derive, "PAIRS", 4)
+    model = OnlyPairs()
+    assert model.verbs == {"score_pairs", "score", "answer"}
+    assert model.how("score") == "matching score of every pair"
+    expected = ToyPredictor().score([*PICTURES, PICTURES[0]], ["red", "green", "blue"])
+    assert torch.equal(model.score([*PICTURES, PICTURES[0]], ["red", "green", "blue"]), expected)
+    assert calls == [4, 4, 1]
+    prepared = torch.from_numpy(np.stack([*PICTURES, PICTURES[0]]))
+    assert torch.equal(model.score(prepared, ["red", "green", "blue"]), expected)
+    assert model.score(PICTURES, []).shape == (2, 0) and model.score([], ["red"]).shape == (0, 1)
+    assert model.answer(PICTURES, ["colour?"] * 2, [["green", "red"], ["blue", "red"]]) == ["red", "blue"]
 
 
 def test_a_missing_verb_is_refused_by_naming_what_there_is() -> None:

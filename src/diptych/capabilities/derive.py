@@ -12,6 +12,9 @@ from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import RULES, Origin, Rule, Verb
 from diptych.core.errors import DiptychError
 
+PAIRS = 256
+"""The most pairs that a derived score asks for in one call."""
+
 
 def derived(model: Predictor, origin: Origin, verb: Verb) -> Callable[..., Any]:
     """The function that answers `verb` for a model which has it by a rule."""
@@ -29,8 +32,12 @@ def _cosine_score(model: Any) -> Callable[[Sequence[Any], Sequence[str]], Tensor
 
 def _score_of_pairs(model: Any) -> Callable[[Sequence[Any], Sequence[str]], Tensor]:
     def score(visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
-        rows = [model.score_pairs([visual] * len(texts), texts) for visual in visuals]
-        return torch.stack(rows) if rows else torch.zeros(0, len(texts))
+        pairs = [(visual, text) for visual in range(len(visuals)) for text in range(len(texts))]
+        found = []
+        for at in range(0, len(pairs), PAIRS):
+            first, second = zip(*pairs[at : at + PAIRS], strict=True)
+            found.append(model.score_pairs(_some(visuals, first), [texts[text] for text in second]))
+        return torch.cat(found).reshape(len(visuals), -1) if found else torch.zeros(len(visuals), len(texts))
 
     return score
 
@@ -47,7 +54,7 @@ def _cosine_pairs(model: Any) -> Callable[[Sequence[Any], Sequence[str]], Tensor
 def _scored_pairs(model: Any) -> Callable[[Sequence[Any], Sequence[str]], Tensor]:
     def score_pairs(visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
         same_length(visuals, texts)
-        rows = [model.score([visual], [text])[0, 0] for visual, text in zip(visuals, texts, strict=True)]
+        rows = [model.score(_some(visuals, [index]), [text])[0, 0] for index, text in enumerate(texts)]
         return torch.stack(rows) if rows else torch.zeros(0)
 
     return score_pairs
@@ -66,6 +73,11 @@ def _answer_by_score(model: Any) -> Callable[..., list[str]]:
         return answers
 
     return answer
+
+
+def _some(visuals: Any, positions: Sequence[int]) -> Any:
+    """The visuals at these positions; of prepared pictures a tensor again."""
+    return visuals[list(positions)] if isinstance(visuals, Tensor) else [visuals[index] for index in positions]
 
 
 def same_length(visuals: Sized, texts: Sized) -> None:

@@ -51,6 +51,10 @@ class NotComparable(DiptychError):
     """A score used for a comparison that it does not support."""
 
 
+class TextTooLong(DiptychError):
+    """A text that must be read whole, and has more tokens than the model takes."""
+
+
 class NotANumber(DiptychError):
     """A model that answers NaN, which no comparison can rank: its weights have diverged or are damaged."""
 

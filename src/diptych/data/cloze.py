@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diptych.core.errors import DiptychError
+from diptych.core.errors import TextTooLong
 from diptych.data.text import Tokenizer
 from diptych.data.word_masking import require_mask
 
@@ -20,7 +20,7 @@ def cloze_ids(tokenizer: Tokenizer, text: str, max_length: int, pieces: int = 1)
 
     Raises:
         ConfigError: the tokenizer has no mask token.
-        DiptychError: the text does not fit.
+        TextTooLong: the text does not fit.
     """
     mask_id = require_mask(tokenizer)
     head = [] if tokenizer.start_id is None else [tokenizer.start_id]
@@ -30,7 +30,7 @@ def cloze_ids(tokenizer: Tokenizer, text: str, max_length: int, pieces: int = 1)
         body += [mask_id] * pieces + word_ids(tokenizer, part)
     ids = [*head, *body, tokenizer.end_id]
     if len(ids) > max_length:
-        raise DiptychError(f"{text!r} has {len(ids)} tokens, of which {max_length} fit: shorten it")
+        raise TextTooLong(f"{text!r} has {len(ids)} tokens, of which {max_length} fit: shorten it")
     return ids
 
 
