@@ -25,6 +25,12 @@ THRESHOLD = (
     f"each primary comparison: the paired mean gain over {SEEDS} seeds is above zero by at least "
     f"{STANDARD_ERRORS:g} of its standard errors, and the one-sided paired t test gives p < {LEVEL:g}"
 )
+BLIND_SEEDS, BLIND_ERRORS, BLIND_FACTOR = 3, 5.0, 1.5
+BLIND_THRESHOLD = (
+    f"over {BLIND_SEEDS} seeds: the paired mean gain over the blind control is above zero by at least "
+    f"{BLIND_ERRORS:g} of its standard errors, and where a factor is named, the gain over so many times the control is "
+    f"above zero; each with p < {LEVEL:g} in the one-sided paired t test"
+)
 RECALLS = ("text_to_image_r1", "text_to_image_r10", "image_to_text_r1", "image_to_text_r10")
 
 R = TypeVar("R", bound=Run)
@@ -75,6 +81,7 @@ class Comparison:
         factor: of the control's value: 0.8 asks for four fifths of the time.
         margin: how much less would still do: above 0 the comparison is one of non-inferiority.
         lower: whether lower is better.
+        errors: by how many standard errors the mean gain must be above zero.
         primary: whether the claim stands or falls with it; others are context.
     """
 
@@ -85,6 +92,7 @@ class Comparison:
     factor: float = 1.0
     margin: float = 0.0
     lower: bool = False
+    errors: float = STANDARD_ERRORS
     primary: bool = True
 
 
@@ -108,6 +116,14 @@ class Claim:
         if name not in known:
             raise unknown_name("arm", name, known)
         return known[name]
+
+
+def beats_blind(name: str, treated: str, control: str, metrics: tuple[str, ...]) -> tuple[Comparison, Comparison]:
+    """Both halves of the threshold against a blind control: standard errors, and a factor."""
+    return (
+        Comparison(name, treated, control, metrics, errors=BLIND_ERRORS),
+        Comparison(f"{name}, {BLIND_FACTOR:g} times", treated, control, metrics, factor=BLIND_FACTOR, errors=0.0),
+    )
 
 
 def names() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
-from diptych.recipes._image_text import ImageTextRun
+from diptych.recipes._pairs import PairsRun
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget
 
@@ -14,7 +14,7 @@ WORLD = f"size={SIDE}&min_objects=2&words=0"
 """Two or three objects on 48 pixels: 36 patches, and captions of five degrees of detail."""
 TRAINED_ON = f"{WORLD}&count=10000"
 
-R = TypeVar("R", bound=ImageTextRun)
+R = TypeVar("R", bound=PairsRun)
 
 
 def small(run: R, *, samples: int, batch: int = 64, lr: float = 1e-3, data: str = TRAINED_ON) -> R:

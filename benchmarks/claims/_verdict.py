@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from _claim import LEVEL, STANDARD_ERRORS, Claim, Comparison
+from _claim import LEVEL, Claim, Comparison
 from scipy import stats
 
 Values = Mapping[str, Sequence[Mapping[str, float]]]
@@ -28,13 +28,14 @@ def compared(comparison: Comparison, values: Values) -> dict[str, Any]:
         "factor": comparison.factor,
         "margin": comparison.margin,
         "lower": comparison.lower,
+        "errors": comparison.errors,
         "primary": comparison.primary,
         "gains": gains,
         "mean": mean,
         "standard_error": error if math.isfinite(error) else None,
         "t": mean / error if 0 < error < math.inf else None,
         "p": p,
-        "holds": mean > STANDARD_ERRORS * error and p < LEVEL,
+        "holds": mean > comparison.errors * error and p < LEVEL,
     }
 
 
