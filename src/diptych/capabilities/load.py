@@ -96,7 +96,7 @@ def _load_public(path: Path) -> Predictor:
 
 
 def architecture_of(path: Path) -> str:
-    """What a public folder holds: the transformers class name, or `open_clip/clip` or `open_clip/siglip`."""
+    """What a public folder holds: the class of transformers or diffusers, `open_clip/clip` or `open_clip/siglip`."""
     if (path / OPEN_CLIP_CONFIG).is_file():
         config = _configuration(path / OPEN_CLIP_CONFIG).get("model_cfg", {})
         if "multimodal_cfg" in config:
@@ -104,7 +104,7 @@ def architecture_of(path: Path) -> str:
         return "open_clip/siglip" if "init_logit_bias" in config else "open_clip/clip"
     if (path / "config.json").is_file():
         config = _configuration(path / "config.json")
-        return str((config.get("architectures") or ["unknown architecture"])[0])
+        return str((config.get("architectures") or [config.get("_class_name", "unknown architecture")])[0])
     raise CheckpointError(
         f"{path} is no model: expected a run folder, a {DESCRIPTION}, a config.json or an {OPEN_CLIP_CONFIG}"
     )

@@ -18,13 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from diptych.capabilities.load import folder_of
 from diptych.core.config import ModelConfig
-from diptych.core.errors import DataError
+from diptych.core.errors import ConfigError, DataError
 from diptych.core.losses import Losses, Part
 from diptych.core.sample import Sample
 from diptych.core.task import Task
@@ -33,9 +35,11 @@ from diptych.data.pictures import PictureBatch, PictureProcessor
 from diptych.layers.conv_autoencoder import AutoencoderConfig, ConvDecoder, ConvEncoder
 from diptych.layers.normalise import Normalise
 from diptych.layers.quantizer import Quantizer, QuantizerConfig
+from diptych.models.image_tokenizer._diffusers import VqSizes, read_sizes, read_state, write_folder
 from diptych.models.image_tokenizer._tokenizer import ImageTokenizer, TokenizerPredictor
 
 VERBS = ("reconstruct", "tokenize_image")
+READS = ("VQModel",)
 
 MEAN = STD = (0.5, 0.5, 0.5)
 """Of the pixels of a fresh model: values from -1 to 1."""
@@ -48,11 +52,13 @@ class Config(ModelConfig):
     Attributes:
         reconstruction: the distance of a picture and its reconstruction: "l2", squared, as in the paper; "l1",
             absolute, which blurs less.
+        scaling: by what a latent diffusion model multiplies the vectors; kept with the weights, no part of this model.
     """
 
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
     reconstruction: Literal["l2", "l1"] = "l2"
+    scaling: float = 0.18215
 
     @classmethod
     def ldm_f4(cls) -> Config:
@@ -208,3 +214,33 @@ def tiny_tasks(samples: Sequence[Sample]) -> dict[str, VqTask]:
         QuantizerConfig(64, 8, "gradient", restart_every=10),
     )
     return {"averaged": VqTask(averaged, processor), "gradient": VqTask(learned, processor)}
+
+
+def weights_from(reference: str | Path) -> VqPredictor:
+    """Weights of a diffusers VQModel folder or hub id.
+
+    Raises:
+        CheckpointError: a file or a weight is missing, left over, or of another shape.
+        ConfigError: the folder's architecture has a part that is not here (attention in stages, spatial norms).
+    """
+    folder = folder_of(reference)
+    sizes = read_sizes(folder)
+    config = Config(sizes.autoencoder, QuantizerConfig(sizes.codes, sizes.width, "gradient"), scaling=sizes.scaling)
+    processor = PictureProcessor(ImagePreprocessing(sizes.image_size, mean=MEAN, std=STD))
+    module = VqPredictor.build(config, processor)
+    module.load_state_dict(read_state(folder, sizes, module.state_dict()))
+    return VqPredictor(config, processor, module.eval(), folder.name)
+
+
+def export_to(predictor: VqPredictor, folder: Path) -> None:
+    """Writes a diffusers VQModel folder.
+
+    Raises:
+        ConfigError: the model has a part that VQModel does not.
+    """
+    config, image = predictor.config, predictor.processor.image
+    if image.mean != MEAN or image.std != STD:
+        raise ConfigError(f"VQModel takes values from -1 to 1, and this model's mean is {image.mean}, std {image.std}")
+    codebook = config.quantizer
+    sizes = VqSizes(config.autoencoder, codebook.codes, codebook.width, image.size, config.scaling)
+    write_folder(folder, sizes, predictor.module.state_dict())
