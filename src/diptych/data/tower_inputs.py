@@ -24,6 +24,7 @@ from diptych.data.resize import Kernel, resize_into, resized, whole
 
 PREPROCESSOR = "preprocessor_config.json"
 WHOLE_PROCESSOR = "processor_config.json"
+Triple = tuple[float, float, float]
 _KERNELS: dict[int, Kernel] = {2: "bilinear", 3: "bicubic"}
 """Pillow's numbers for what we have; it also knows nearest (0), Lanczos (1), box (4) and Hamming (5)."""
 
@@ -90,21 +91,35 @@ def read_tower_images(folder: Path) -> TowerImages:
     Raises:
         DataError: there is no `preprocessor_config.json`, or it asks for a step that is not offered here.
     """
-    path, plain = _preprocessing_file(folder)
+    path, plain = preprocessing_file(folder)
     height, width, shorter_side = _geometry(plain, path)
     if plain.get("resample", 3) not in _KERNELS:
         raise DataError(f"{path}: resample {plain['resample']} is not offered: 2 (bilinear) or 3 (bicubic)")
+    return TowerImages(
+        height, width, shorter_side, _KERNELS[plain.get("resample", 3)], *read_normalisation(plain, path)
+    )
+
+
+def read_normalisation(plain: dict[str, Any], path: Path) -> tuple[float, Triple, Triple]:
+    """Scale, mean and std: pixels become (pixel * scale - mean) / std.
+
+    Raises:
+        DataError: it normalises and does not say how.
+    """
     scale = float(plain.get("rescale_factor", 1 / 255)) if plain.get("do_rescale", True) else 1.0
-    normalised = plain.get("do_normalize", True)
-    if normalised and not (plain.get("image_mean") and plain.get("image_std")):
+    if not plain.get("do_normalize", True):
+        return scale, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    if not (plain.get("image_mean") and plain.get("image_std")):
         raise DataError(f"{path}: normalises pictures, but has no image_mean or no image_std")
-    mean = tuple(plain["image_mean"]) if normalised else (0.0, 0.0, 0.0)
-    std = tuple(plain["image_std"]) if normalised else (1.0, 1.0, 1.0)
-    return TowerImages(height, width, shorter_side, _KERNELS[plain.get("resample", 3)], scale, mean, std)
+    return scale, tuple(plain["image_mean"]), tuple(plain["image_std"])
 
 
-def _preprocessing_file(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """Of an image processor saved alone, or as version 5 saves it within a whole processor."""
+def preprocessing_file(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Of an image processor saved alone, or as version 5 saves it within a whole processor: the file and its content.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
     for path in (folder / WHOLE_PROCESSOR, folder / PREPROCESSOR):
         try:
             plain = json.loads(path.read_text(encoding="utf-8"))
