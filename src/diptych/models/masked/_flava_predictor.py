@@ -1,0 +1,164 @@
+"""FLAVA's predictor.
+
+N pairs, B of a batch, C channels, H height, W width, P patches, G x G their grid, R x C hidden cells, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from diptych.capabilities.derive import same_length
+from diptych.capabilities.predictor import Predictor
+from diptych.core.config import from_plain, to_plain
+from diptych.core.errors import ConfigError
+from diptych.core.visual import Image
+from diptych.data.cells import check_cells
+from diptych.data.image_text import ImageTextConfig, ImageTextProcessor
+from diptych.data.text import Tokenizer
+from diptych.models.masked._flava_cloze import filled
+from diptych.models.masked._flava_module import Flava, FlavaSizes
+from diptych.models.masked._flava_painting import painted
+
+PREDICTION_BATCH = 128
+
+
+class PublicFlavaPredictor(Predictor):
+    """All that a FLAVA can do whose codebook makes no pictures."""
+
+    VERBS: ClassVar[tuple[str, ...]] = ("encode_image", "encode_text", "score_pairs", "fill_text")
+    processor: ImageTextProcessor
+    module: Flava
+
+    def __init__(self, config: FlavaSizes, processor: ImageTextProcessor, module: Flava, name: str) -> None:
+        self.config, self.processor, self.module, self.name = config, processor, module, name
+
+    @torch.inference_mode()
+    def encode_image(self, visuals: Sequence[Any] | Tensor) -> Tensor:
+        """Unit vectors [N, D] on the CPU.
+
+        Args:
+            visuals: paths, PIL images, arrays, bytes or Images; or one prepared float tensor [N, 3, H, W].
+        """
+        rows = [self.module.encode_image(self._pixels(some)).float().cpu() for some in _batches(visuals)]
+        return torch.cat(rows) if rows else torch.zeros(0)
+
+    @torch.inference_mode()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors [N, D] on the CPU."""
+        rows = [self.module.encode_text(*self._tokens(some)).float().cpu() for some in _batches(texts)]
+        return torch.cat(rows) if rows else torch.zeros(0)
+
+    @torch.inference_mode()
+    def score_pairs(self, visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
+        """Logit [N] of "they match" minus logit of "they do not", of whole pictures and texts; on the CPU."""
+        same_length(visuals, texts)
+        rows = []
+        for some, said in zip(_batches(visuals), _batches(texts), strict=True):
+            pixels_BCHW = self._pixels(some)
+            hidden_BP = self.module.nothing_hidden(len(pixels_BCHW), self.device)
+            states_BSD = self.module.fuse(pixels_BCHW, hidden_BP, *self._tokens(said))
+            logits_B2 = self.module.itm(self.module.fusion.norm_post(states_BSD[:, 0])).float()
+            rows.append((logits_B2[:, 1] - logits_B2[:, 0]).cpu())
+        return torch.cat(rows) if rows else torch.zeros(0)
+
+    @torch.inference_mode()
+    def fill_text(
+        self, visuals: Sequence[Any], texts: Sequence[str], choices: Sequence[Sequence[str]] | None = None
+    ) -> list[list[str]]:
+        """The words for every "[MASK]" of each text, in order; one of `choices[i]` where they are given.
+
+        Raises:
+            DiptychError: a text does not fit, or an empty choice.
+        """
+        same_length(visuals, texts)
+        words: list[list[str]] = []
+        for begin in range(0, len(texts), PREDICTION_BATCH):
+            some = slice(begin, begin + PREDICTION_BATCH)
+            allowed = None if choices is None else choices[some]
+            pixels_BCHW = self._pixels(visuals[some])
+            words += filled(self.module, self.processor, pixels_BCHW, list(texts[some]), allowed)
+        return words
+
+    def _pixels(self, visuals: Any) -> Tensor:
+        pixels = visuals if isinstance(visuals, Tensor) else self.processor.pixels(visuals)
+        return pixels.to(self.device)
+
+    def _tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        tokens_BT, lengths_B = self.processor.tokens(texts)
+        return tokens_BT.to(self.device), lengths_B.to(self.device)
+
+    def describe(self) -> dict[str, Any]:
+        return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}
+
+    def save_files(self, folder: Path) -> None:
+        self.processor.tokenizer.write(folder / "tokenizer.json")
+
+    @classmethod
+    def restore(cls, description: dict[str, Any], folder: Path) -> Self:
+        config = from_plain(FlavaSizes, description["model"])
+        settings = from_plain(ImageTextConfig, description["processor"])
+        processor = ImageTextProcessor(settings, Tokenizer.read(folder))
+        return cls(config, processor, built(config, processor), str(description["name"]))
+
+
+class FlavaPredictor(PublicFlavaPredictor):
+    """All of it: the codebook is a tokenizer of ours, which makes pictures of codes."""
+
+    VERBS: ClassVar[tuple[str, ...]] = (*PublicFlavaPredictor.VERBS, "fill_image")
+
+    @torch.inference_mode()
+    def fill_image(self, visuals: Sequence[Any], texts: Sequence[str], hidden_NRC: Tensor) -> list[Image]:
+        """Pictures with their hidden cells as predicted from what is visible and the text.
+
+        Args:
+            hidden_NRC: bool, True where a cell is hidden, over R x C equal cells of the prepared picture. Patches that
+                touch one are hidden from the model; of what is predicted only the hidden cells are shown.
+
+        Raises:
+            DiptychError: not one text and one grid of cells a picture.
+        """
+        same_length(visuals, texts)
+        side = self.config.vision.image_size
+        hidden_NRC = check_cells(hidden_NRC, len(visuals), side, side)
+        pictures: list[Image] = []
+        for begin in range(0, len(texts), PREDICTION_BATCH):
+            some = slice(begin, begin + PREDICTION_BATCH)
+            pixels_BCHW, (tokens_BT, lengths_B) = self._pixels(visuals[some]), self._tokens(texts[some])
+            hidden_BRC = hidden_NRC[some].to(self.device)
+            found = painted(self.module, self.processor.config.image, pixels_BCHW, tokens_BT, lengths_B, hidden_BRC)
+            pictures += [Image(pixels_HWC=one.numpy()) for one in found.permute(0, 2, 3, 1).cpu().contiguous()]
+        return pictures
+
+
+def built(config: FlavaSizes, processor: ImageTextProcessor) -> Flava:
+    """The module with fresh weights, for what a processor makes.
+
+    Raises:
+        ConfigError: the processor makes what the encoders cannot take.
+    """
+    made, taken = processor.config.image.size, config.vision.image_size
+    if made != taken:
+        raise ConfigError(f"the processor makes pictures of {made} pixels, the image encoder takes {taken}")
+    if processor.config.text.max_length > config.text.context:
+        raise ConfigError(
+            f"texts of up to {processor.config.text.max_length} tokens do not fit a context of {config.text.context}"
+        )
+    if processor.tokenizer.vocab_size > config.text.vocab_size:
+        raise ConfigError(
+            f"the tokenizer has {processor.tokenizer.vocab_size} tokens, the text encoder {config.text.vocab_size} "
+            f"embeddings"
+        )
+    if processor.tokenizer.start_id is None:
+        raise ConfigError("this tokenizer puts no start token before a text, at which FLAVA reads it")
+    return Flava(config, processor.config.image.mean, processor.config.image.std)
+
+
+def _batches(items: Any) -> Iterator[Any]:
+    """Runs of at most PREDICTION_BATCH."""
+    for begin in range(0, len(items), PREDICTION_BATCH):
+        yield items[begin : begin + PREDICTION_BATCH]
