@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from diptych.core.allocator import keep_large_blocks
+from diptych.core.half_precision import bf16_pays
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "auto"]
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +32,8 @@ class FrozenPass:
     Args:
         tower: in evaluation mode; not trained while this exists, for a compiled pass keeps the weights it first saw.
         batch_size: rows a pass; a shorter last batch is filled up, so that one program serves all.
-        precision: of matrix products and convolutions (autocast); features are float32 either way.
+        precision: of matrix products and convolutions (autocast); "auto" is bfloat16 where the device is faster so, and
+            float32 elsewhere; features are float32 either way.
         compiled: whether to compile. Pays off for inputs of one shape (pictures), not for text of many lengths.
     """
 
@@ -63,6 +65,13 @@ class FrozenPass:
             return self._run(*inputs)[:rows].float()
 
 
+def exact(precision: Precision, device: torch.device) -> Precision:
+    """What "auto" comes to on a device."""
+    if precision != "auto":
+        return precision
+    return "bfloat16" if bf16_pays(device.type) else "float32"
+
+
 def compiled_frozen(module: nn.Module) -> Callable[..., Tensor]:
     """The module compiled with frozen weights; itself, with a logged sentence, where no C++ compiler is found.
 
@@ -89,5 +98,5 @@ def cpp_compiler() -> str | None:
 
 @contextmanager
 def _autocast(device: torch.device, precision: Precision) -> Iterator[None]:
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+    with torch.autocast(device.type, torch.bfloat16, enabled=exact(precision, device) == "bfloat16"):
         yield

@@ -21,7 +21,7 @@ from diptych.data.features import TowerTexts, captions_of
 from diptych.data.images import image_of
 from diptych.data.text import Tokenizer
 from diptych.data.tower_inputs import TowerImages, read_tower_images
-from diptych.layers.frozen_pass import FrozenPass, Precision
+from diptych.layers.frozen_pass import FrozenPass, Precision, exact
 from diptych.layers.pretrained import ImageTower, TextTower, Tower, read_backbone
 from diptych.layers.weight_hash import weight_hash
 from diptych.models.contrastive import locked_clip
@@ -100,6 +100,7 @@ def image_features(
 ) -> FeatureRows:  # fmt: skip
     """A row a picture, or two with the mirrored one: the whole of its augmentation."""
     sides = (towers.images, replace(towers.images, mirror=True)) if mirrored else (towers.images,)
+    precision = exact(precision, device)
     run = FrozenPass(towers.image.to(device), batch, precision)
 
     def prepare(sample: Sample) -> NDArray[np.uint8]:
@@ -128,6 +129,7 @@ def text_features(
     root: Path, source: Source, towers: Towers, device: torch.device, precision: Precision, batch: int, threads: int
 ) -> FeatureRows:
     """A row a caption."""
+    precision = exact(precision, device)
     run = FrozenPass(towers.text.to(device), batch, precision, compiled=False)
 
     def encode(items: Sequence[list[str]]) -> Sequence[Rows]:

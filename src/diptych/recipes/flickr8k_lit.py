@@ -43,7 +43,7 @@ class LockedClipRun(Run):
     image_size: int = 0
     mirrored: bool = True
     max_length: int = 128
-    tower_precision: Precision = "bfloat16"
+    tower_precision: Precision = "auto"
     tower_batch: int = 64
     cache: str = ""
     held_out: int = 500
@@ -103,7 +103,7 @@ def flickr8k_lit() -> LockedClipRun:
         data="",
         image_size=256,
         batch_size=512,
-        precision="bf16",
+        precision="auto",
         budget=Budget(samples=500_000),
         model=locked_clip.Config(input_dropout=0.5, mirror_average=True),
         optimizer=AdamWConfig(lr=1e-3, weight_decay=0.1),

@@ -36,7 +36,7 @@ def flickr8k_scratch() -> PhotoRun:
         context=40,
         vocab_size=4096,
         batch_size=256,
-        precision="bf16",
+        precision="auto",
         model=clip.Config(vision, text, width=192),
         budget=Budget(samples=220_000),
         optimizer=AdamWConfig(lr=1e-3, weight_decay=0.2),

@@ -17,7 +17,7 @@ from diptych.training.optimizer import AdamWConfig, WarmupCosine
 if TYPE_CHECKING:
     from diptych.training.stages import Stage
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "auto"]
 Parallel = Literal["ddp", "fsdp"]
 
 
@@ -51,7 +51,8 @@ class Run(ABC):
         seed: of initialisation, order, draws and noise.
         data: where the samples come from ("scenes", a path, "hf:org/name"); `diptych list sources` says which kinds.
         device: "cpu", "cuda", "mps".
-        precision: "bf16" runs forward and backward passes under autocast; weights stay fp32.
+        precision: "bf16" runs forward and backward passes under autocast; weights stay fp32. "auto" does so where the
+            device is faster that way: many processors are not.
         threads: torch's threads; 0 leaves torch's choice.
         loader_threads: that decode and augment.
         batch_size: of the global batch, over all processes.

@@ -28,6 +28,7 @@ from diptych.training.ema import WeightAverage
 from diptych.training.interrupt import Interruption
 from diptych.training.meter import Meter
 from diptych.training.optimizer import clip_gradients, set_learning_rate
+from diptych.training.precision import computes_in_bf16
 from diptych.training.run import Run
 from diptych.training.state import TrainingState
 from diptych.training.whole_model import WholeModel
@@ -65,6 +66,7 @@ class Trainer:
             bad_threshold=settings.bad_threshold,
             bad_log=context.folder.path / "bad_samples.jsonl",
         )
+        self._bf16 = computes_in_bf16(settings.precision, context.device.type, context.world)
         self.steps = settings.budget.total_steps(settings.batch_size)
         self.progress = checkpoint.Progress(stage.name)
         self._evaluate = stage.evaluate(context) if stage.evaluate else None
@@ -144,7 +146,7 @@ class Trainer:
         return on_device.split(micro) if 0 < micro < on_device.num_samples else [on_device]
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self.settings.precision == "bf16":
+        if self._bf16:
             return torch.autocast(self.context.device.type, torch.bfloat16)
         return nullcontext()
 
