@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from verb_checks import masked_outputs, pairs_are_scored, patches_are_filled_in, words_are_filled_in
 
 from diptych.capabilities.folder import read_model, write_model
 from diptych.capabilities.predictor import Predictor
@@ -183,7 +184,7 @@ def predictor_of(case: Case) -> Predictor:
 
 
 def outputs(predictor: Predictor, samples: Sequence[Sample]) -> dict[str, Tensor]:
-    """What every encoding and scoring verb it has says of the samples."""
+    """What every verb it has says of the samples."""
     images = [sample.image for sample in samples]
     texts = scorable_texts(predictor, [sample.texts[0] for sample in samples])
     found: dict[str, Tensor] = {}
@@ -193,7 +194,7 @@ def outputs(predictor: Predictor, samples: Sequence[Sample]) -> dict[str, Tensor
         found["encode_text"] = predictor.encode_text(texts)
     if Verb.SCORE in predictor.verbs:
         found["score"] = predictor.score(images, texts)
-    return {**found, **tokenizer_outputs(predictor, images)}
+    return {**found, **masked_outputs(predictor, samples), **tokenizer_outputs(predictor, images)}
 
 
 def tokenizer_outputs(predictor: Predictor, images: Sequence[Image]) -> dict[str, Tensor]:
@@ -229,11 +230,13 @@ def predictions_do_not_depend_on_the_rest_of_the_batch(case: Case) -> None:
     together = outputs(predictor, samples)
     for verb, rows in together.items():
         alone = torch.cat([outputs(predictor, [sample])[verb] for sample in samples])
-        if verb == "score" and Verb.ENCODE_TEXT in predictor.verbs:
+        if verb == "score" and predictor.READS_TEXT:
             rows, alone = rows.diagonal(), alone.flatten()
         if verb == "encode_text" and Verb.ENCODE_TEXT not in predictor.verbs:
             continue
-        rounding = 1.01 / 255 if verb == "reconstruct" else 0.0  # pictures are whole numbers of 0 to 255
+        rounding = (
+            1.01 / 255 if verb in ("reconstruct", "fill_image") else 0.0
+        )  # pictures are whole numbers of 0 to 255
         torch.testing.assert_close(alone, rows, rtol=1e-4, atol=1e-5 + rounding, msg=verb)
 
 
@@ -244,6 +247,16 @@ def texts_do_not_depend_on_padding(case: Case) -> None:
     together = predictor.encode_text(list(CAPTIONS))
     alone = torch.cat([predictor.encode_text([text]) for text in CAPTIONS])
     torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-5)
+
+
+def pairs_words_and_patches(case: Case) -> None:
+    predictor, samples = predictor_of(case), eight_samples()
+    if Verb.SCORE_PAIRS in predictor.VERBS:
+        pairs_are_scored(predictor, samples, CAPTIONS)
+    if Verb.FILL_TEXT in predictor.verbs:
+        words_are_filled_in(predictor, samples)
+    if Verb.FILL_IMAGE in predictor.verbs:
+        patches_are_filled_in(predictor, samples)
 
 
 def declared_verbs_are_honoured_and_others_refused(case: Case) -> None:
@@ -271,5 +284,6 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     saved_and_loaded_is_identical,
     predictions_do_not_depend_on_the_rest_of_the_batch,
     texts_do_not_depend_on_padding,
+    pairs_words_and_patches,
     declared_verbs_are_honoured_and_others_refused,
 )

@@ -80,10 +80,10 @@ def _some(visuals: Any, positions: Sequence[int]) -> Any:
     return visuals[list(positions)] if isinstance(visuals, Tensor) else [visuals[index] for index in positions]
 
 
-def same_length(visuals: Sized, texts: Sized) -> None:
-    """Raises a DiptychError where `score_pairs` is not given one text a visual."""
+def same_length(visuals: Sized, texts: Sized, verb: str = Verb.SCORE_PAIRS) -> None:
+    """Raises a DiptychError where a verb is not given one text a visual."""
     if len(visuals) != len(texts):
-        raise DiptychError(f"score_pairs takes one text a visual: got {len(visuals)} visuals and {len(texts)} texts")
+        raise DiptychError(f"{verb} takes one text a visual: got {len(visuals)} visuals and {len(texts)} texts")
 
 
 _FUNCTIONS: dict[Rule, Callable[[Any], Callable[..., Any]]] = dict(

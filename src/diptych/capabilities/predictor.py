@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from diptych.capabilities.verbs import Comparable, Origin, Verb, reachable
 from diptych.core.errors import MissingVerb
+from diptych.core.visual import Image
 
 
 class Predictor(ABC):
@@ -140,4 +141,62 @@ class Answerer(Protocol):
         self, visuals: Sequence[Any], questions: Sequence[str], choices: Sequence[Sequence[str]] | None = None
     ) -> list[str]:
         """One answer for each visual and question; one of `choices[i]` where they are given."""
+        ...
+
+
+class TextFiller(Protocol):
+    """Has `fill_text`."""
+
+    name: str
+
+    def fill_text(
+        self, visuals: Sequence[Any], texts: Sequence[str], choices: Sequence[Sequence[str]] | None = None
+    ) -> list[list[str]]:
+        """For each visual and text the words for its places, written "[MASK]", in order; [] where it has none.
+
+        Args:
+            choices: the words allowed in the places of each text; None for any word. A word of n tokens fills n mask
+                tokens, and counts by its mean log-probability.
+
+        Raises:
+            TextTooLong: a text has no room for its words.
+        """
+        ...
+
+
+class ImageFiller(Protocol):
+    """Has `fill_image`."""
+
+    name: str
+
+    def fill_image(self, visuals: Sequence[Any], texts: Sequence[str], hidden_NRC: Tensor) -> list[Image]:
+        """Each picture as the model prepares it, with predicted pixels in its hidden cells.
+
+        Args:
+            hidden_NRC: bool, R x C equal cells over the prepared picture, True where it is hidden. Nothing is seen of a
+                patch that touches a hidden cell; with nothing hidden this is the picture as the model sees it.
+
+        Raises:
+            DiptychError: not one text and one grid of cells a picture.
+        """
+        ...
+
+
+class Reconstructor(Protocol):
+    """Has `reconstruct`."""
+
+    name: str
+
+    def reconstruct(self, visuals: Sequence[Any]) -> list[Image]:
+        """Each picture as it comes back out of the model."""
+        ...
+
+
+class ImageTokenizer(Protocol):
+    """Has `tokenize_image`."""
+
+    name: str
+
+    def tokenize_image(self, visuals: Sequence[Any]) -> Tensor:
+        """[N, h, w] int64: the codes of each picture."""
         ...
