@@ -5,13 +5,13 @@ N pairs, R regions, F region width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from diptych.core.errors import DataError, DiptychError
+from diptych.core.errors import DataError
 from diptych.data.region_text import RegionTextProcessor
 from diptych.models.early_fusion._visualbert_module import Seen, VisualBert
 
@@ -49,9 +49,3 @@ def _given(model: VisualBert, features_NRF: Tensor) -> Seen:
         )
     counts_N = torch.full((len(features_NRF),), features_NRF.shape[1], device=weight.device)
     return Seen(features_NRF.to(weight.device, weight.dtype), counts_N)
-
-
-def one_text_each(visuals: Sized, texts: Sized) -> None:
-    """Raises a DiptychError where there is not one text a visual."""
-    if len(visuals) != len(texts):
-        raise DiptychError(f"one text a visual is needed: got {len(visuals)} visuals and {len(texts)} texts")

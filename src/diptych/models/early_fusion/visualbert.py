@@ -26,8 +26,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from diptych.capabilities.derive import same_length
 from diptych.capabilities.load import folder_of
 from diptych.capabilities.predictor import Predictor
+from diptych.capabilities.verbs import Verb
 from diptych.core.config import from_plain, to_plain
 from diptych.core.errors import ConfigError
 from diptych.core.losses import IGNORED, Losses, Part
@@ -47,8 +49,9 @@ from diptych.layers.feature_map import BackboneMap, BackboneMapConfig, ConvMapCo
 from diptych.layers.pretrained import backbone_from_config
 from diptych.models._fill_text import Places, fill_text
 from diptych.models.early_fusion import _visualbert_public as public
-from diptych.models.early_fusion._seen import one_text_each, seen_of
-from diptych.models.early_fusion._visualbert_module import Config, Seen, VisualBert, asked_places
+from diptych.models.early_fusion._seen import seen_of
+from diptych.models.early_fusion._visualbert_module import Config as Config  # a part of this file, for its readers
+from diptych.models.early_fusion._visualbert_module import Seen, VisualBert, asked_places
 from diptych.objectives.masked import masked_positions, token_loss
 
 VERBS = ("score_pairs", "fill_text")
@@ -123,7 +126,7 @@ class VisualBertPredictor(Predictor):
             DataError: a text has no words, or a picture or its regions cannot be read.
             DiptychError: not one text a visual.
         """
-        one_text_each(visuals, texts)
+        same_length(visuals, texts)
         rows = []
         for begin in range(0, len(texts), PREDICTION_BATCH):
             chosen = range(begin, min(begin + PREDICTION_BATCH, len(texts)))
@@ -144,7 +147,7 @@ class VisualBertPredictor(Predictor):
         Raises:
             DiptychError: not one text a visual, a text that does not fit, or choices that are no words.
         """
-        one_text_each(visuals, texts)
+        same_length(visuals, texts, Verb.FILL_TEXT)
 
         def predict(places: Places) -> Tensor:
             moved = [part.to(self.device) for part in (places.tokens_NT, places.lengths_N, places.places_NM)]
