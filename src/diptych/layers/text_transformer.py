@@ -75,17 +75,32 @@ class TextTransformer(nn.Module):
         Raises:
             DataError: rows longer than the context.
         """
-        longest = words_BTD.shape[1]
-        if longest > self.config.context:
-            raise DataError(f"a text of {longest} tokens is longer than the context of {self.config.context}")
-        positions = self.positions_TD[:longest] if places_BT is None else F.embedding(places_BT, self.positions_TD)
-        x_BTD = words_BTD + positions
+        x_BTD, longest = self._placed(words_BTD, places_BT), words_BTD.shape[1]
         if self.config.padding == "constant":
             last_B, mask = torch.full_like(lengths_B, longest - 1), None
         else:
             last_B, mask = lengths_B - 1, _inside(longest, lengths_B)
         out: Tensor = self.norm_post(self.transformer.pooled(x_BTD, last_B, mask, self.config.causal))
         return out
+
+    def first(self, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        """The vector [B, D] at the first token: for a bidirectional tower that is read at its start token."""
+        x_BTD, mask = self._placed(self.embedding(tokens_BT)), _inside(tokens_BT.shape[1], lengths_B)
+        out: Tensor = self.norm_post(self.transformer.pooled(x_BTD, torch.zeros_like(lengths_B), mask))
+        return out
+
+    def tokens(self, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        """Every token of a bidirectional tower, after the last norm [B, T, D]; on padding it has no meaning."""
+        x_BTD, mask = self._placed(self.embedding(tokens_BT)), _inside(tokens_BT.shape[1], lengths_B)
+        out: Tensor = self.norm_post(self.transformer(x_BTD, mask))
+        return out
+
+    def _placed(self, words_BTD: Tensor, places_BT: Tensor | None = None) -> Tensor:
+        longest = words_BTD.shape[1]
+        if longest > self.config.context:
+            raise DataError(f"a text of {longest} tokens is longer than the context of {self.config.context}")
+        positions = self.positions_TD[:longest] if places_BT is None else F.embedding(places_BT, self.positions_TD)
+        return words_BTD + positions
 
 
 def _inside(longest: int, lengths_B: Tensor) -> Tensor:
