@@ -7,7 +7,7 @@ vocabulary, X values of a patch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -62,11 +62,18 @@ class Config(ModelConfig):
         return cls()
 
     @classmethod
-    def tiny(cls, vocab_size: int = 512, image_size: int = 64, patch_size: int = 8) -> Config:
-        """Trains on a CPU in a few minutes."""
-        vision = VisionConfig(image_size, patch_size, width=96, depth=3, heads=3, hidden=384, eps=1e-5)
-        text = TextConfig(vocab_size, context=64, width=96, depth=3, heads=3, hidden=384, causal=False)
+    def tiny(
+        cls, vocab_size: int = 512, image_size: int = 64, patch_size: int = 8, width: int = 96, depth: int = 3
+    ) -> Config:
+        """Trains on a CPU in a few minutes; heads are 32 wide."""
+        heads, hidden = width // 32, 4 * width
+        vision = VisionConfig(image_size, patch_size, width, depth, heads, hidden, eps=1e-5)
+        text = TextConfig(vocab_size, 64, width, depth, heads, hidden, causal=False)
         return cls(vision, text, width=64, cross_depth=2, decoder_depth=1)
+
+    def with_vocabulary(self, size: int) -> Config:
+        """The same sizes for another tokenizer."""
+        return replace(self, text=replace(self.text, vocab_size=size))
 
 
 class States(NamedTuple):
@@ -138,7 +145,7 @@ class MaskVlm(nn.Module):
     def covered(self, image_BCHW: Tensor, hidden_BP: Tensor) -> Tensor:
         """The normalised pictures with the mean colour, which is 0, in place of the hidden patches."""
         size, columns = self.patch_size, image_BCHW.shape[-1] // self.patch_size
-        grid_BRC = hidden_BP.unflatten(1, (-1, columns))
+        grid_BRC = hidden_BP.view(len(hidden_BP), image_BCHW.shape[-2] // size, columns)
         pixels_BHW = grid_BRC.repeat_interleave(size, 1).repeat_interleave(size, 2)
         return image_BCHW.masked_fill(pixels_BHW[:, None], 0)
 

@@ -12,17 +12,20 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from diptych.capabilities.derive import same_length
 from diptych.capabilities.predictor import Predictor
+from diptych.capabilities.verbs import Verb
 from diptych.core.config import from_plain, to_plain
-from diptych.core.errors import ConfigError, DiptychError
+from diptych.core.errors import ConfigError
 from diptych.core.visual import Image
 from diptych.data.cells import check_cells, hidden_patches, hidden_pixels
 from diptych.data.image_text import ImageTextConfig, ImageTextProcessor
-from diptych.data.text import Tokenizer, pad_tokens
+from diptych.data.text import Tokenizer
 from diptych.data.word_masking import require_mask
+from diptych.layers.bert import rows_at
 from diptych.layers.pixel_patches import unpatchify
-from diptych.models.masked._maskvlm_cloze import Cloze, best_words
-from diptych.models.masked._maskvlm_module import Config, MaskVlm, States
+from diptych.models._fill_text import Places, fill_text
+from diptych.models.masked._maskvlm_module import Config, MaskVlm
 
 PREDICTION_BATCH = 256
 
@@ -58,15 +61,14 @@ class MaskVlmBase(Predictor):
     @torch.inference_mode()
     def score_pairs(self, visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
         """[N]: the logit of "they match" minus that of "they do not", of visual i with text i."""
-        _same_number(visuals, texts)
+        same_length(visuals, texts)
         rows = []
         for begin in range(0, len(texts), PREDICTION_BATCH):
             part = slice(begin, begin + PREDICTION_BATCH)
-            pictures, picture_N = _unique(visuals[part], id)
-            sentences, sentence_N = _unique(texts[part], str)
-            states = self._states(pictures, sentences)
-            lengths_N = self._tokens(sentences)[1][sentence_N]
-            logits_N2 = self.module.fusion.matching(states.image_BTD[picture_N], states.text_BTD[sentence_N], lengths_N)
+            image_NTD = self._image_states(visuals[part], range(len(visuals[part])))
+            tokens_NT, lengths_N = self._tokens(texts[part])
+            text_NTD = self.module.text.tokens(tokens_NT, lengths_N)
+            logits_N2 = self.module.fusion.matching(image_NTD, text_NTD, lengths_N)
             rows.append(logits_N2[:, 1] - logits_N2[:, 0])
         return torch.cat(rows).float().cpu() if rows else torch.zeros(0)
 
@@ -81,31 +83,18 @@ class MaskVlmBase(Predictor):
                 log-probability of its tokens in n masked places. None for any one token of the vocabulary.
 
         Raises:
-            DiptychError: a text has no room for its tokens, or no choices.
+            DiptychError: there is not one visual a text, a text has no room for its tokens, or no choices.
         """
-        _same_number(visuals, texts)
-        tokenizer, longest = self.processor.tokenizer, self.processor.config.text.max_length
-        asked = [
-            Cloze.of(tokenizer, index, text, longest, None if choices is None else choices[index])
-            for index, text in enumerate(texts)
-        ]
-        rows = [row for cloze in asked for row in cloze.rows]
-        found: list[Tensor] = []
-        for some in _batches(rows):
-            found += self._log_probabilities([visuals[row.text] for row in some], [row.ids for row in some])
-        answers = iter(found)
-        return [best_words(tokenizer, cloze, [next(answers) for _ in cloze.rows]) for cloze in asked]
+        same_length(visuals, texts, Verb.FILL_TEXT)
+        longest, module = self.processor.config.text.max_length, self.module
 
-    def _log_probabilities(self, visuals: Sequence[Any], ids: Sequence[Sequence[int]]) -> list[Tensor]:
-        """[M, V] of each row's masked places, given its picture."""
-        module, mask_id = self.module, require_mask(self.processor.tokenizer)
-        pictures, picture_N = _unique(visuals, id)
-        image_BTD = module.vision.tokens(self._pixels(pictures))[picture_N]
-        tokens_NT, lengths_N = (x.to(self.device) for x in pad_tokens(ids, self.processor.tokenizer.pad_id))
-        fused_NTD = module.fusion.words(module.text.tokens(tokens_NT, lengths_N), lengths_N, image_BTD)
-        masked_NT = tokens_NT == mask_id
-        logits_MV = module.word_logits(fused_NTD[masked_NT]).float().log_softmax(-1).cpu()
-        return list(logits_MV.split(masked_NT.sum(1).tolist()))
+        def predict(places: Places) -> Tensor:
+            image_NTD = self._image_states(visuals, places.texts_N)
+            tokens_NT, lengths_N = places.tokens_NT.to(self.device), places.lengths_N.to(self.device)
+            fused_NTD = module.fusion.words(module.text.tokens(tokens_NT, lengths_N), lengths_N, image_NTD)
+            return module.word_logits(rows_at(fused_NTD, places.places_NM.to(self.device)))
+
+        return fill_text(self.processor.tokenizer, longest, texts, choices, predict)
 
     @torch.inference_mode()
     def fill_image(self, visuals: Sequence[Any], texts: Sequence[str], hidden_NRC: Tensor) -> list[Image]:
@@ -118,7 +107,7 @@ class MaskVlmBase(Predictor):
         Raises:
             DiptychError: the numbers of pictures, texts and grids differ, or the cells are no such grid.
         """
-        _same_number(visuals, texts)
+        same_length(visuals, texts, Verb.FILL_IMAGE)
         size = self.config.vision.image_size
         hidden_NRC = check_cells(hidden_NRC, len(visuals), size, size)
         filled: list[Image] = []
@@ -140,8 +129,19 @@ class MaskVlmBase(Predictor):
         pixels_NHWC = levels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         return [Image(pixels_HWC=pixels_HWC) for pixels_HWC in pixels_NHWC]
 
-    def _states(self, visuals: Sequence[Any], texts: Sequence[str]) -> States:
-        return States(self.module.vision.tokens(self._pixels(visuals)), self.module.text.tokens(*self._tokens(texts)))
+    def _image_states(self, visuals: Sequence[Any] | Tensor, wanted: Sequence[int]) -> Tensor:
+        """Every token [N, T, D] of the wanted ones; one that is wanted, or there, several times is encoded once."""
+        held = visuals if isinstance(visuals, Tensor) else list(visuals)
+        first: dict[int, int] = {}
+        chosen, rows_N = [], []
+        for index in wanted:
+            key = index if isinstance(held, Tensor) else id(held[index])
+            rows_N.append(first.setdefault(key, len(first)))
+            if rows_N[-1] == len(chosen):
+                chosen.append(index)
+        some = held[chosen] if isinstance(held, Tensor) else [held[index] for index in chosen]
+        states: Tensor = self.module.vision.tokens(self._pixels(some))
+        return states[rows_N]
 
     def _pixels(self, visuals: Sequence[Any] | Tensor) -> Tensor:
         """Normalised pixels on the device."""
@@ -196,20 +196,3 @@ def _batches(items: Any) -> Iterator[Any]:
     """Runs of at most PREDICTION_BATCH."""
     for begin in range(0, len(items), PREDICTION_BATCH):
         yield items[begin : begin + PREDICTION_BATCH]
-
-
-def _unique(items: Sequence[Any], key: Any) -> tuple[list[Any], list[int]]:
-    """The different items, and where each of the given ones is among them: pairs come in runs of one picture."""
-    places: dict[Any, int] = {}
-    kept: list[Any] = []
-    where = []
-    for item in items:
-        where.append(places.setdefault(key(item), len(kept)))
-        if where[-1] == len(kept):
-            kept.append(item)
-    return kept, where
-
-
-def _same_number(visuals: Sequence[Any], texts: Sequence[str]) -> None:
-    if len(visuals) != len(texts):
-        raise DiptychError(f"{len(visuals)} visuals and {len(texts)} texts make no pairs: give as many of both")

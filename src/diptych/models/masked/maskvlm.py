@@ -21,7 +21,6 @@ B batch, N rows of the global batch, A anchors, T tokens, K hidden patches, P pa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -234,7 +233,5 @@ def tiny_tasks(samples: Sequence[Sample]) -> dict[str, MaskVlmTask]:
     """Its task with all four losses at its smallest; a tokenizer fitted to the samples."""
     tokenizer = Tokenizer.fit([text for sample in samples for text in sample.texts], 300, mask=True)
     settings = ImageTextConfig(ImagePreprocessing(32, views=None), TextPreprocessing(64))
-    usual = Config.tiny(tokenizer.vocab_size, image_size=32)
-    smaller = {"width": 64, "depth": 2, "heads": 2, "hidden": 256}
-    config = replace(usual, vision=replace(usual.vision, **smaller), text=replace(usual.text, **smaller))
+    config = Config.tiny(tokenizer.vocab_size, image_size=32, width=64, depth=2)
     return {"masked": MaskVlmTask(config, ImageTextProcessor(settings, tokenizer), MaskVlmOptions(image_block=8))}
