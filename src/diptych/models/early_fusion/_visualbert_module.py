@@ -75,8 +75,8 @@ class Config(ModelConfig):
     @classmethod
     def tiny(cls, vocab_size: int = 512) -> Config:
         """Trains on a CPU in a few minutes, together with what makes its region features."""
-        text = BertConfig(vocab_size, context=64, width=96, depth=3, heads=3, hidden=384)
-        return cls(text, region_width=128, features=ConvMapConfig(), box_geometry=True)
+        text = BertConfig(vocab_size, context=64, width=96, depth=2, heads=3, hidden=384)
+        return cls(text, region_width=128, features=ConvMapConfig(64, halvings=3), box_geometry=True)
 
     def with_vocabulary(self, size: int) -> Config:
         """The same sizes for another tokenizer."""
