@@ -6,7 +6,15 @@ from math import comb, sqrt
 import numpy as np
 import pytest
 
-from diptych.evaluation.statistics import by_unit, class_mean_metric, interval, mean_metric, paired, resampled
+from diptych.evaluation.statistics import (
+    by_unit,
+    class_mean_metric,
+    interval,
+    mean_metric,
+    paired,
+    resampled,
+    standard_error,
+)
 
 
 def test_a_mean_with_its_interval_against_the_normal_approximation() -> None:
@@ -139,3 +147,15 @@ def test_false_alarms_are_rare() -> None:
         for _ in range(200)
     )
     assert alarms <= 14  # the exact test stays below 5 %
+
+
+def test_the_standard_error_is_the_spread_of_the_mean() -> None:
+    values = np.random.default_rng(0).normal(size=400)
+    assert standard_error(values.tolist()) == pytest.approx(values.std(ddof=1) / 20)
+    units = [str(i // 4) for i in range(400)]
+    means = values.reshape(100, 4).mean(1)
+    assert standard_error(values.tolist(), units) == pytest.approx(means.std(ddof=1) / 10)
+    uneven = [str(i) for i in np.random.default_rng(1).integers(0, 90, 400)]
+    spread = resampled(*by_unit(values.tolist(), uneven), seed=0).std()
+    assert standard_error(values.tolist(), uneven) == pytest.approx(spread, rel=0.08)
+    assert np.isnan(standard_error([1.0]))

@@ -5,6 +5,7 @@ N units, R resamples, C classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -89,3 +90,18 @@ def paired(
     wins, losses = int((sums > 1e-12).sum()), int((sums < -1e-12).sum())
     p = float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
     return Metric(float(sums.sum() / counts.sum()), low, high, 0.0, len(sums)), p
+
+
+def standard_error(values: Sequence[float], units: Sequence[str] | None = None) -> float:
+    """The standard error of the mean over independent units (the ratio estimator's where units differ in size).
+
+    Returns:
+        NaN for fewer than two units.
+    """
+    sums_N, counts_N = by_unit(values, units)
+    number = len(sums_N)
+    if number < 2:
+        return float("nan")
+    residual_N = sums_N - counts_N * (sums_N.sum() / counts_N.sum())
+    variance = float(np.square(residual_N).sum()) / (number - 1)
+    return math.sqrt(variance / number) / float(counts_N.mean())

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from diptych.capabilities.predictor import Predictor
 from diptych.core import discovery
-from diptych.core.errors import NotANumber
+from diptych.core.errors import MissingVerb, NotANumber
 from diptych.core.records.results import Metric
 from diptych.evaluation.runner import evaluate
 
-BENCHMARKS = discovery.benchmarks()
-PROBES = {name for name, found in BENCHMARKS.items() if "score" not in found.literal("REQUIRES", ())}
+MET = ("score", "score_pairs", "encode_image")
+BENCHMARKS = {name: one for name, one in discovery.benchmarks().items() if set(one.literal("REQUIRES", ())) <= {*MET}}
+PROBES = {name for name, found in BENCHMARKS.items() if found.literal("REQUIRES", ()) == ("encode_image",)}
 
 
 class Constant(Predictor):
@@ -57,6 +58,15 @@ class ConstantScore(Constant):
         return torch.full((len(visuals), len(texts)), self.value)
 
 
+class ConstantPairs(Constant):
+    """The same matching score for every pair; whatever else it is asked follows from that."""
+
+    VERBS = ("score_pairs",)
+
+    def score_pairs(self, visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
+        return torch.full((len(texts),), self.value)
+
+
 def metrics(model: Predictor, benchmark: str, folder: Path) -> dict[str, Metric]:
     (result,) = evaluate(model, [benchmark], BENCHMARKS[benchmark].load().tiny_data(folder))
     return result.metrics
@@ -67,7 +77,7 @@ def test_there_are_both_kinds_of_benchmark() -> None:
     assert len(BENCHMARKS) >= 9
 
 
-@pytest.mark.parametrize("model", [Constant(), ConstantScore()], ids=["encodings", "score"])
+@pytest.mark.parametrize("model", [Constant(), ConstantScore(), ConstantPairs()], ids=["encodings", "score", "pairs"])
 @pytest.mark.parametrize("benchmark", sorted(BENCHMARKS.keys() - PROBES))
 def test_chance_when_ties_are_broken_at_random(benchmark: str, model: Predictor, tmp_path: Path) -> None:
     found = metrics(model, benchmark, tmp_path)
@@ -96,5 +106,9 @@ def test_not_a_number_is_an_error_and_not_a_perfect_score(benchmark: str, tmp_pa
     with pytest.raises(NotANumber, match=r"constant answers NaN .*: its weights have diverged or are damaged"):
         metrics(Constant(float("nan")), benchmark, tmp_path)
     if benchmark not in PROBES:
-        with pytest.raises(NotANumber, match="constant answers NaN"):
-            metrics(ConstantScore(float("nan")), benchmark, tmp_path)
+        for damaged in (ConstantScore(float("nan")), ConstantPairs(float("nan"))):
+            with pytest.raises(NotANumber, match="constant answers NaN"):
+                metrics(damaged, benchmark, tmp_path)
+    else:
+        with pytest.raises(MissingVerb, match="constant has no verb 'encode_image': it offers answer, score"):
+            metrics(ConstantPairs(), benchmark, tmp_path)
