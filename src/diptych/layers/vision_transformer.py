@@ -17,6 +17,8 @@ from torch.nn import functional as F
 
 from diptych.core.errors import ConfigError
 from diptych.layers.attention import attend
+from diptych.layers.backbone_patches import BackbonePatches
+from diptych.layers.feature_map import BackboneMap
 from diptych.layers.transformer import Activation, Mlp, Transformer
 
 Pooling = Literal["cls", "mean", "map"]
@@ -36,6 +38,8 @@ class VisionConfig:
         eps: of the layer norms.
         class_tokens: how many tokens are learned beside the patches where the pooling is "cls"; each has its own
             vector and its own row of positions (Llip's mixture tokens).
+        backbone_channels: of the feature map of a pretrained backbone, whose cells take the place of patches and whose
+            stride is the patch size; 0 for patches that are learned.
     """
 
     image_size: int = 224
@@ -50,6 +54,7 @@ class VisionConfig:
     activation: Activation = Activation.GELU
     eps: float = 1e-6
     class_tokens: int = 1
+    backbone_channels: int = 0
 
     def __post_init__(self) -> None:
         if self.class_tokens < 1 or (self.class_tokens > 1 and self.pooling != "cls"):
@@ -140,11 +145,11 @@ class AttentionPool(nn.Module):
 class VisionTransformer(nn.Module):
     """Patches, positions, blocks, and one vector a picture."""
 
-    def __init__(self, config: VisionConfig) -> None:
+    def __init__(self, config: VisionConfig, backbone: BackboneMap | None = None) -> None:
         super().__init__()
         self.config = config
         width, special, scale = config.width, config.special, config.width**-0.5
-        self.patches = PatchEmbedding(config.patch_size, width, config.patch_bias)
+        self.patches = _patches(config, backbone)
         self.cls_D = nn.Parameter(torch.randn(width) * scale) if special == 1 else None
         self.cls_KD = nn.Parameter(torch.randn(special, width) * scale) if special > 1 else None
         self.positions_TD = nn.Parameter(torch.randn(special + config.grid**2, width) * scale)
@@ -211,6 +216,14 @@ class VisionTransformer(nn.Module):
         special = self.config.special
         resized = interpolate_positions(self.positions_TD[special:], grid, rows, columns)
         return torch.cat([self.positions_TD[:special], resized])
+
+
+def _patches(config: VisionConfig, backbone: BackboneMap | None) -> PatchEmbedding | BackbonePatches:
+    if not config.backbone_channels:
+        return PatchEmbedding(config.patch_size, config.width, config.patch_bias)
+    if backbone is None:
+        raise ConfigError("backbone_channels asks for a pretrained backbone, and none was given")
+    return BackbonePatches(backbone, config.backbone_channels, config.patch_size, config.width)
 
 
 def taken(rows_BPC: Tensor, kept_BK: Tensor) -> Tensor:
