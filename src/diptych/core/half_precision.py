@@ -21,7 +21,7 @@ def bf16_pays(device_type: str) -> bool:
         device_type: "cpu", "cuda" ...
     """
     if device_type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # on a busy machine several may wait for one another much longer than they compute
     try:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diptych.core.errors import CheckpointError, ConfigError
 from diptych.layers.normalise import Normalise
-from diptych.layers.pretrained import Tower
+from diptych.layers.pretrained import Tower, backbone_from_config
 
 _GROUPS = 8
 
@@ -104,3 +105,12 @@ class BackboneMap(Tower):
                 f"backbone (MobileNet, ResNet, ConvNeXT)"
             )
         return hidden
+
+
+def saved_backbone(folder: Path, channels: int, mean: Sequence[float], std: Sequence[float]) -> BackboneMap | None:
+    """The frozen backbone that was described in a model's folder, with fresh weights; None of a model without one.
+
+    Args:
+        channels: of its map, as the model's configuration says; 0 for no backbone.
+    """
+    return BackboneMap(backbone_from_config(folder, "vision"), False, mean, std) if channels else None

@@ -9,6 +9,7 @@ B batch, C channels, H height, W width, P patches, K kept patches or class token
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -183,6 +184,11 @@ class VisionTransformer(nn.Module):
         """Every token after the last norm [B, T, D]; class tokens first where there are any."""
         out: Tensor = self.norm_post(self.transformer(self.embed(image_BCHW)))
         return out
+
+    def write_backbone(self, folder: Path) -> None:
+        """Writes the configuration of a pretrained backbone where there is one; its weights are among the model's."""
+        if isinstance(self.patches, BackbonePatches):
+            self.patches.backbone.write_config(folder)
 
     def embed(self, image_BCHW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
         """Patches with positions, class tokens first, before the blocks [B, T, D]."""

@@ -18,6 +18,7 @@ from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError
 from diptych.layers.bert import INITIAL_STD, BertConfig, MaskedWordHead, rows_at
 from diptych.layers.cross_attention import CrossTransformer
+from diptych.layers.feature_map import BackboneMap
 from diptych.layers.normalise import Normalise
 from diptych.layers.text_transformer import TextConfig, TextTransformer
 from diptych.layers.vision_transformer import VisionConfig, VisionTransformer
@@ -58,7 +59,7 @@ class Config(ModelConfig):
 
     @classmethod
     def base(cls) -> Config:
-        """ViT-B/16 at 224 pixels, a text encoder of the size of RoBERTa-base, 3 blocks each side: 273 M parameters."""
+        """ViT-B/16 at 224 pixels, a text encoder of the size of RoBERTa-base, 3 blocks each side: 296 M parameters."""
         return cls()
 
     @classmethod
@@ -123,12 +124,14 @@ class Fusion(nn.Module):
 class MaskVlm(nn.Module):
     """Encoders, fusion, image decoder and word head; the word head's output matrix is that of the embeddings."""
 
-    def __init__(self, config: Config, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, config: Config, mean: Sequence[float], std: Sequence[float], backbone: BackboneMap | None = None
+    ) -> None:
         super().__init__()
         vision, text = config.vision, config.text
         self.patch_size = vision.patch_size
         self.normalise = Normalise(mean, std)
-        self.vision = VisionTransformer(vision)
+        self.vision = VisionTransformer(vision, backbone)
         self.text = TextTransformer(text)
         self.image_head = nn.Linear(vision.width, config.width, bias=False)
         self.text_head = nn.Linear(text.width, config.width, bias=False)

@@ -23,11 +23,13 @@ from diptych.data.image_text import ImageTextConfig, ImageTextProcessor
 from diptych.data.text import Tokenizer
 from diptych.data.word_masking import require_mask
 from diptych.layers.bert import rows_at
+from diptych.layers.feature_map import BackboneMap, saved_backbone
 from diptych.layers.pixel_patches import unpatchify
 from diptych.models._fill_text import Places, fill_text
 from diptych.models.masked._maskvlm_module import Config, MaskVlm
 
 PREDICTION_BATCH = 256
+BACKBONE = "backbone"
 
 
 class MaskVlmBase(Predictor):
@@ -133,7 +135,8 @@ class MaskVlmBase(Predictor):
         """Every token [N, T, D] of the wanted ones; one that is wanted, or there, several times is encoded once."""
         held = visuals if isinstance(visuals, Tensor) else list(visuals)
         first: dict[int, int] = {}
-        chosen, rows_N = [], []
+        chosen: list[int] = []
+        rows_N: list[int] = []
         for index in wanted:
             key = index if isinstance(held, Tensor) else id(held[index])
             rows_N.append(first.setdefault(key, len(first)))
@@ -146,7 +149,8 @@ class MaskVlmBase(Predictor):
     def _pixels(self, visuals: Sequence[Any] | Tensor) -> Tensor:
         """Normalised pixels on the device."""
         pixels = visuals if isinstance(visuals, Tensor) else self.processor.pixels(visuals)
-        return self.module.normalise(pixels.to(self.device))
+        normalised: Tensor = self.module.normalise(pixels.to(self.device))
+        return normalised
 
     def _tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         tokens_NT, lengths_N = self.processor.tokens(texts)
@@ -157,17 +161,20 @@ class MaskVlmBase(Predictor):
 
     def save_files(self, folder: Path) -> None:
         self.processor.tokenizer.write(folder / "tokenizer.json")
+        self.module.vision.write_backbone(folder / BACKBONE)
 
     @classmethod
     def restore(cls, description: dict[str, Any], folder: Path) -> Self:
         config = from_plain(Config, description["model"])
         settings = from_plain(ImageTextConfig, description["processor"])
         processor = ImageTextProcessor(settings, Tokenizer.read(folder / "tokenizer.json"))
-        return cls(config, processor, cls.build(config, processor), str(description["name"]))
+        channels, image = config.vision.backbone_channels, settings.image
+        backbone = saved_backbone(folder / BACKBONE, channels, image.mean, image.std)
+        return cls(config, processor, cls.build(config, processor, backbone), str(description["name"]))
 
     @classmethod
-    def build(cls, config: Config, processor: ImageTextProcessor) -> MaskVlm:
-        """The module with fresh weights.
+    def build(cls, config: Config, processor: ImageTextProcessor, backbone: BackboneMap | None = None) -> MaskVlm:
+        """The module with fresh weights, but for a backbone's.
 
         Raises:
             ConfigError: the processor makes what the encoders cannot take.
@@ -189,7 +196,7 @@ class MaskVlmBase(Predictor):
                 f"the image encoder takes pictures of {config.vision.image_size} pixels, and the processor makes them "
                 f"of {settings.image.size}; pad_to_max and negatives are to be off"
             )
-        return MaskVlm(config, settings.image.mean, settings.image.std)
+        return MaskVlm(config, settings.image.mean, settings.image.std, backbone)
 
 
 def _batches(items: Any) -> Iterator[Any]:

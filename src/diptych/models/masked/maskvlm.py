@@ -41,6 +41,7 @@ from diptych.data.image_text import (
 from diptych.data.text import Tokenizer, text_labels
 from diptych.data.word_masking import MaskedWords, mask_words
 from diptych.layers.bert import rows_at
+from diptych.layers.feature_map import BackboneMap
 from diptych.layers.pixel_patches import patchify
 from diptych.models.masked._maskvlm_module import Config, MaskVlm, States
 from diptych.models.masked._maskvlm_options import MaskVlmOptions, Weights, freeze_unused, uniform
@@ -78,12 +79,18 @@ class MaskVlmTask(AnchoredTask[ImageTextBatch]):
     gathered = ("model.fusion",)
     processor: ImageTextProcessor
 
-    def __init__(self, config: Config, processor: ImageTextProcessor, options: MaskVlmOptions | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        processor: ImageTextProcessor,
+        options: MaskVlmOptions | None = None,
+        backbone: BackboneMap | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
         self.processor = processor
         self.options = options or MaskVlmOptions()
-        self.model = MaskVlmPredictor.build(config, processor)
+        self.model = MaskVlmPredictor.build(config, processor, backbone)
         self.hidden = self.options.hidden_count(config.vision.image_size, config.vision.patch_size)
         freeze_unused(self.model, self.options.weights)
 
