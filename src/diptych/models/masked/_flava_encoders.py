@@ -3,7 +3,8 @@
 Unimodal states leave an encoder twice: before its last norm for the multimodal encoder, and after it for everything
 else (the norm belongs to the unimodal outputs, as in the released model).
 
-B batch, N rows read at all positions, M rows read at the first alone, T tokens, P patches, D width.
+B batch, N rows read at all positions, M rows read at the first alone, T tokens, P patches, I states of an image, S of
+both sides, V vocabulary, D width.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.core.errors import DataError
+from diptych.layers.length_buckets import in_length_buckets, most_buckets
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.transformer import Activation, Transformer
 from diptych.layers.vision_transformer import VisionConfig, VisionTransformer
@@ -35,8 +37,8 @@ class FusionConfig:
     eps: float = 1e-12
 
 
-class States(NamedTuple):
-    """What an encoder gives.
+class ImageStates(NamedTuple):
+    """What the image encoder gives.
 
     Attributes:
         states_NTD: of all positions, before the last norm.
@@ -54,7 +56,7 @@ class ImageEncoder(VisionTransformer):
         super().__init__(config)
         self.mask_D = nn.Parameter(torch.randn(config.width) * INITIAL_STD)
 
-    def states(self, image_BCHW: Tensor, hidden_BP: Tensor, whole: int) -> States:
+    def states(self, image_BCHW: Tensor, hidden_BP: Tensor, whole: int) -> ImageStates:
         """The first `whole` rows at all positions, CLS first; the others at CLS.
 
         Args:
@@ -65,7 +67,7 @@ class ImageEncoder(VisionTransformer):
         x_BPD = torch.where(hidden_BP[..., None], self.mask_D.to(x_BPD.dtype), x_BPD)
         x_BTD = self.placed(x_BPD, image_BCHW.shape[-2] // size, image_BCHW.shape[-1] // size)
         states_NTD, first_MD = self.transformer.partly_pooled(x_BTD, whole)
-        return States(states_NTD, self.norm_post(first_MD))
+        return ImageStates(states_NTD, self.norm_post(first_MD))
 
 
 class TextEncoder(nn.Module):
@@ -83,18 +85,36 @@ class TextEncoder(nn.Module):
         self.norm_post = nn.LayerNorm(config.width, eps=config.eps)
         nn.init.normal_(self.embedding.weight, std=INITIAL_STD)
 
-    def states(self, tokens_BT: Tensor, lengths_B: Tensor, whole: int) -> States:
-        """The first `whole` rows at all positions; the others at their first token.
+    def states(self, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        """All positions [B, T, D], before the last norm; on padding they have no meaning.
 
         Raises:
             DataError: a text longer than the context.
         """
+        out: Tensor = self.transformer(self._embedded(tokens_BT), inside(tokens_BT.shape[1], lengths_B))
+        return out
+
+    def first(self, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        """The vectors [B, D] at the first token, after the last norm, computed on as little padding as may be.
+
+        Raises:
+            DataError: a text longer than the context.
+        """
+        if not len(tokens_BT):
+            return self._first(tokens_BT, lengths_B)
+        return in_length_buckets(self._first, tokens_BT, lengths_B, most_buckets(self))
+
+    def _first(self, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        x_BTD, mask_B1T = self._embedded(tokens_BT), inside(tokens_BT.shape[1], lengths_B)
+        out: Tensor = self.norm_post(self.transformer.pooled(x_BTD, torch.zeros_like(lengths_B), mask_B1T))
+        return out
+
+    def _embedded(self, tokens_BT: Tensor) -> Tensor:
         longest = tokens_BT.shape[1]
         if longest > self.config.context:
             raise DataError(f"a text of {longest} tokens is longer than the context of {self.config.context}")
-        x_BTD = self.norm_pre(self.embedding(tokens_BT) + self.positions_TD[:longest])
-        states_NTD, first_MD = self.transformer.partly_pooled(x_BTD, whole, inside(longest, lengths_B))
-        return States(states_NTD, self.norm_post(first_MD))
+        out: Tensor = self.norm_pre(self.embedding(tokens_BT) + self.positions_TD[:longest])
+        return out
 
 
 class FusionEncoder(nn.Module):

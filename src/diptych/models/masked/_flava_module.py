@@ -121,14 +121,14 @@ class Flava(nn.Module):
         """
         pixels_NCHW = self.normalise(images.pixels_NCHW)
         image = self.image.states(pixels_NCHW, images.hidden_NP, images.whole)
-        text = self.text.states(texts.tokens_NT, texts.lengths_N, texts.whole)
-        image_FID, text_FTD = image.states_NTD[:fused], text.states_NTD[:fused]
+        whole = texts.whole
+        text_NTD = self.text.states(texts.tokens_NT[:whole], texts.lengths_N[:whole])
         return Outputs(
             image.states_NTD,
-            text.states_NTD,
+            text_NTD,
             F.normalize(self.image_head(image.first_MD), dim=-1),
-            F.normalize(self.text_head(text.first_MD), dim=-1),
-            self.fusion(image_FID, text_FTD, texts.lengths_N[:fused]),
+            self.encode_text(texts.tokens_NT[whole:], texts.lengths_N[whole:]),
+            self.fusion(image.states_NTD[:fused], text_NTD[:fused], texts.lengths_N[:fused]),
         )
 
     def encode_image(self, pixels_BCHW: Tensor) -> Tensor:
@@ -139,13 +139,12 @@ class Flava(nn.Module):
 
     def encode_text(self, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """Unit vectors [B, D] of texts."""
-        return F.normalize(self.text_head(self.text.states(tokens_BT, lengths_B, 0).first_MD), dim=-1)
+        return F.normalize(self.text_head(self.text.first(tokens_BT, lengths_B)), dim=-1)
 
     def fuse(self, pixels_BCHW: Tensor, hidden_BP: Tensor, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """Multimodal states [B, S, D] of pairs, before the last norm."""
         image = self.image.states(self.normalise(pixels_BCHW), hidden_BP, len(pixels_BCHW))
-        text = self.text.states(tokens_BT, lengths_B, len(tokens_BT))
-        out: Tensor = self.fusion(image.states_NTD, text.states_NTD, lengths_B)
+        out: Tensor = self.fusion(image.states_NTD, self.text.states(tokens_BT, lengths_B), lengths_B)
         return out
 
     def nothing_hidden(self, rows: int, device: torch.device) -> Tensor:

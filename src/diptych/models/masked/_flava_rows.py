@@ -1,4 +1,4 @@
-"""Which rows of a mixed batch go where, so that each encoder is called once, whatever the batch is made of.
+"""Which rows of a mixed batch go where, so that the passes are the same ones whatever the batch is made of.
 
 B batch, N rows, M rows that are compared, P patches, T tokens, D width.
 """

@@ -1,0 +1,197 @@
+"""What FLAVA recipes share: a tokenizer, a codebook trained on the pictures, then FLAVA, in one or two stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
+
+from diptych.capabilities.predictor import Predictor
+from diptych.core.errors import ConfigError
+from diptych.core.source import Source
+from diptych.data.image_text import ImageTextConfig, TextPreprocessing
+from diptych.data.mixed_pairs import Masks, MixedPairsProcessor
+from diptych.data.mixture import Mixture
+from diptych.data.one_sided import OneSided, kinds_in
+from diptych.data.open import open_source
+from diptych.data.other_captions import OtherCaptions
+from diptych.data.pictures import PictureProcessor
+from diptych.evaluation.runner import evaluate
+from diptych.models.image_tokenizer import vq
+from diptych.models.masked import flava
+from diptych.models.masked._flava_codes import VqCodes
+from diptych.models.masked._flava_terms import Weights, check_kinds
+from diptych.recipes._pairs import SELECTED_BY, PairsRun, all_captions, retrieval_on
+from diptych.training.optimizer import AdamWConfig, WarmupCosine
+from diptych.training.run import Budget, Run
+from diptych.training.stages import Context, Evaluate, Stage, Train, fitted_tokenizer
+
+_CAPTIONS_OF = 4000
+"""Samples whose captions are exchanged for one another's."""
+_MEASURED_ON = 200
+"""Samples of the selection data that matching and words are measured on."""
+
+
+@dataclass(frozen=True)
+class CodebookStage:
+    """How the codebook is trained, on the pictures of the run."""
+
+    steps: int = 1000
+    batch_size: int = 16
+    lr: float = 2e-3
+    warmup: int = 50
+
+    def applied_to(self, run: Run) -> Run:
+        """The settings of the stage."""
+        return replace(
+            run,
+            budget=Budget(steps=self.steps),
+            batch_size=self.batch_size,
+            micro_batch=0,
+            optimizer=AdamWConfig(lr=self.lr, weight_decay=0.0, beta2=0.99),
+            schedule=WarmupCosine(warmup=self.warmup),
+            evaluate_every=0,
+        )
+
+
+@dataclass(frozen=True)
+class FirstStage:
+    """The contrastive term alone, on whole pairs, before all six: FLAVA too begins with encoders that know something.
+
+    Attributes:
+        samples: how many pairs it sees; 0 for no such stage.
+        batch_size: of this stage.
+    """
+
+    samples: int = 0
+    batch_size: int = 256
+    warmup: int = 100
+
+    def applied_to(self, run: Run) -> Run:
+        """The settings of the stage."""
+        budget, schedule = Budget(samples=self.samples), replace(run.schedule, warmup=self.warmup)
+        return replace(run, budget=budget, batch_size=self.batch_size, schedule=schedule)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlavaRun(PairsRun):
+    """FLAVA from scratch.
+
+    Attributes:
+        weights: of the six terms.
+        masks: what is hidden, and which shares of the pairs are mismatched or taken as pictures and texts alone.
+        codebook: how the codes are learned.
+        first: a stage of the contrastive term alone.
+        pictures, texts: data whose pictures, or texts, are added to the pairs; "" for none.
+        shares: of pairs, added pictures and added texts in what is trained on; those of what is not added do not count.
+    """
+
+    model: flava.Config = field(default_factory=flava.Config.tiny)
+    weights: Weights = field(default_factory=Weights)
+    masks: Masks = field(default_factory=Masks)
+    codebook: CodebookStage = field(default_factory=CodebookStage)
+    first: FirstStage = field(default_factory=FirstStage)
+    pictures: str = ""
+    texts: str = ""
+    shares: tuple[float, float, float] = (0.6, 0.2, 0.2)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.model.codes, VqCodes):
+            raise ConfigError("this recipe trains its own codebook: leave model.codes a tokenizer of ours")
+
+    def training_data(self) -> Source:
+        """Pairs, and pictures and texts alone where they are added."""
+        pairs = super().training_data()
+        sides = [(pairs, self.shares[0])]
+        if self.pictures:
+            sides.append((OneSided(open_source(self.pictures, "train"), "pictures"), self.shares[1]))
+        if self.texts:
+            sides.append((OneSided(open_source(self.texts, "train"), "texts"), self.shares[2]))
+        return Mixture(*zip(*sides, strict=True), seed=self.seed) if len(sides) > 1 else pairs
+
+    def stages(self) -> Sequence[Stage]:
+        stages: list[Stage] = [self.tokenizer_stage(mask=True)]
+        if self.weights.used() & {"mim", "mmm_image"}:
+            stages.append(self._codes())
+        if self.first.samples:
+            stages.append(self._first())
+        return (*stages, self._train())
+
+    def evaluator(self, context: Context) -> Evaluate:
+        """Recalls, how often a picture's own caption scores above another's, and words found with either picture."""
+        source = self.selection_data()
+        recalls = retrieval_on(source)
+
+        def measure(model: Predictor) -> dict[str, float]:
+            matching, words = evaluate(model, ["matching", "masked_words"], source, limit=_MEASURED_ON)
+            found = {"matching_accuracy": matching.metrics["accuracy"].value}
+            shown = {f"masked_{name}": metric.value for name, metric in words.metrics.items() if metric.chance}
+            gains = {f"masked_{name}": m.value for name, m in words.metrics.items() if name.endswith("_gain")}
+            return {**recalls(model), **found, **shown, **gains}
+
+        return measure
+
+    def _codes(self) -> Train:
+        codes = self._vq_codes()
+        image = replace(self.image, size=codes.image_size, mean=codes.mean, std=codes.std)
+        return Train(
+            "codes",
+            source=lambda context: self._with_pictures(),
+            task=lambda context: vq.VqTask(codes.tokenizer, PictureProcessor(image)),
+            settings=self.codebook.applied_to(self),
+        )
+
+    def _with_pictures(self) -> Source:
+        """What the codebook is trained on: the pairs' pictures, and those that are added."""
+        pairs = super().training_data()
+        if not self.pictures:
+            return pairs
+        added = OneSided(open_source(self.pictures, "train"), "pictures")
+        return Mixture([pairs, added], self.shares[:2], seed=self.seed)
+
+    def _vq_codes(self) -> VqCodes:
+        assert isinstance(self.model.codes, VqCodes)
+        return self.model.codes
+
+    def _first(self) -> Train:
+        def task(context: Context) -> flava.FlavaTask:
+            only = Weights(mim=0, mlm=0, contrastive=1, mmm_image=0, mmm_text=0, itm=0)
+            return self._task(context, only, replace(self.masks, mismatched=0.0, alone=(0.0, 0.0)))
+
+        return Train(
+            "first",
+            source=lambda context: super(FlavaRun, self).training_data(),
+            task=task,
+            evaluate=lambda context: retrieval_on(self.selection_data()),
+            settings=self.first.applied_to(self),
+        )
+
+    def _train(self) -> Train:
+        def task(context: Context) -> flava.FlavaTask:
+            task = self._task(context, self.weights, self.masks)
+            if self.first.samples:
+                task.load_state_dict(context.trained("first"))
+            return task
+
+        source = self.training_data()
+        check_kinds(self.weights, kinds_in(source, self.masks))
+        return Train("train", lambda context: source, task, self.evaluator, SELECTED_BY)
+
+    def _task(self, context: Context, weights: Weights, masks: Masks) -> flava.FlavaTask:
+        tokenizer = fitted_tokenizer(context)
+        settings = ImageTextConfig(self.image, TextPreprocessing(self.context))
+        others = None
+        if masks.mismatched:
+            others = OtherCaptions(list(all_captions(super().training_data(), _CAPTIONS_OF)))
+        sizes = self.model.with_vocabulary(tokenizer.vocab_size)
+        processor = MixedPairsProcessor(settings, tokenizer, sizes.vision.grid, masks, others)
+        return flava.FlavaTask(sizes, processor, weights, self._trained_codebook(context))
+
+    def _trained_codebook(self, context: Context) -> dict[str, Tensor] | None:
+        """The weights that stage "codes" ended with; None where no term needs codes."""
+        if not self.weights.used() & {"mim", "mmm_image"}:
+            return None
+        trained = context.trained("codes")
+        return {name.removeprefix("model."): rows for name, rows in trained.items() if name.startswith("model.")}
