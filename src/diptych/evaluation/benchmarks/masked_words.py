@@ -151,5 +151,5 @@ def _metrics(asked: Sequence[Question], records: Records) -> dict[str, Metric]:
 
 
 def tiny_data(folder: Path) -> Source:
-    """Twelve scenes."""
-    return Scenes("test", 12, SceneConfig(size=32, min_objects=2))
+    """Twelve scenes of one object: short captions."""
+    return Scenes("test", 12, SceneConfig(size=32, objects=1, words=0.0))
