@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from _claim import BLIND_SEEDS, BLIND_THRESHOLD, SEEDS, THRESHOLD, Arm, Claim, Comparison, claim, names, ready
+from _claim import BLIND_THRESHOLD, FEW, Arm, Claim, Comparison, claim, names, ready, threshold
 from _verdict import compared, gain, verdict
 from scipy import stats
 
@@ -71,7 +71,7 @@ def test_definitions_are_complete(name: str) -> None:
         arm.name: {f"{one.name}/{metric}" for one in arm.evaluations for metric in one.metrics} for arm in found.arms
     }
     assert found.sentence.endswith(".")
-    assert (found.threshold, found.seeds) in ((THRESHOLD, SEEDS), (BLIND_THRESHOLD, BLIND_SEEDS))
+    assert found.seeds >= FEW and found.threshold in (threshold(found.seeds), BLIND_THRESHOLD)
     assert len(arms) == len(found.arms) and any(one.primary for one in found.comparisons)
     for comparison in found.comparisons:
         for arm in (comparison.treated, comparison.control):
