@@ -67,6 +67,14 @@ def test_who_reads_the_picture_finds_the_word_and_loses_it_with_another() -> Non
         assert found[f"{group}_majority"].value == pytest.approx(max(counts) / len(asked))
 
 
+def test_the_gallery_shows_captions_with_what_was_said() -> None:
+    gallery = run(Blind(), SCENES, Settings(), Records(None, {})).extras["gallery"]
+    assert [entry["right"] for entry in gallery] == [True] * 4 + [False] * 4
+    for entry in gallery:
+        assert entry["truth"] in BY_KEY[entry["key"]].texts
+        assert (entry["top"][0] == entry["truth"]) is entry["right"] and MASK not in entry["top"][0]
+
+
 def test_a_blind_model_gains_nothing() -> None:
     found = run(Blind(), SCENES, Settings(), Records(None, {})).metrics
     for group in ("colour", "shape"):

@@ -23,6 +23,7 @@ from diptych.core.processor import BadSample
 from diptych.core.records.results import Metric, SampleRecord
 from diptych.core.sample import Sample
 from diptych.core.source import Source
+from diptych.data.cloze import MASK
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
@@ -35,7 +36,7 @@ REQUIRES = ("fill_text",)
 SENTENCES = True
 DATA = "scenes?min_objects=2"
 
-_BATCH = 32
+_BATCH, _EXAMPLES = 32, 4
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def run(model: Any, source: Source, settings: Settings, records: Records) -> Out
     ]
     for some in shown(batches, "hidden words", len(batches), records):
         _ask(model, samples, some, records)
-    return Outcome(_metrics(asked, records))
+    return Outcome(_metrics(asked, records), {"gallery": _examples(asked, records)})
 
 
 def _usable(sample: Sample, records: Records) -> bool:
@@ -124,6 +125,20 @@ def _record(question: Question, other: str, right: str, wrong: str) -> SampleRec
 
 def _same(word: str, truth: str) -> bool:
     return word.strip().lower() == truth
+
+
+def _examples(asked: Sequence[Question], records: Records) -> list[dict[str, Any]]:
+    """Right and wrong words in their captions, for the gallery of a report."""
+    found: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    for question in asked:
+        record = records.done[question.key]
+        if record.status != "ok":
+            continue
+        right = bool(record.values[question.group])
+        truth, said = (question.text.replace(MASK, str(record.output[name])) for name in ("truth", "own"))
+        key = question.key.rpartition("#")[0]
+        found[right].append({"key": key, "query": "", "right": right, "rank": None, "truth": truth, "top": [said]})
+    return [*found[True][:_EXAMPLES], *found[False][:_EXAMPLES]]
 
 
 def _metrics(asked: Sequence[Question], records: Records) -> dict[str, Metric]:
