@@ -1,7 +1,7 @@
 """Does this text belong to this picture? Each picture with its caption, against the same picture with another's.
 
 A comparison of two scores of one picture, by `score_pairs`: the matching head where a model has one, whatever its score
-follows from otherwise. Chance is 1/2. The other caption is that of another sample, chosen by a hash, none of whose
+follows from otherwise. Chance is 1/2. The other caption is that of another sample, by a seeded order, none of whose
 captions the picture shares. Strict (a tie counts against) beside the expectation under random tie-breaking.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from diptych.capabilities.predictor import Predictor
@@ -16,20 +17,18 @@ from diptych.core.errors import DataError
 from diptych.core.processor import BadSample
 from diptych.core.records.results import Metric, SampleRecord
 from diptych.core.sample import Sample
-from diptych.core.seeding import hash_to_int
 from diptych.core.source import Source
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.encoding import BATCH, batched, checked
 from diptych.evaluation.metrics.preference import expected_win, strict_win, tied
+from diptych.evaluation.others import Others
 from diptych.evaluation.statistics import mean_metric
 
 REQUIRES = ("score_pairs",)
 SENTENCES = True
 DATA = "scenes?min_objects=2"
-
-_TRIES = 50
 
 
 @dataclass(frozen=True)
@@ -71,24 +70,20 @@ def run(model: Predictor, source: Source, settings: Settings, records: Records) 
 def _questions(samples: Sequence[Sample], records: Records) -> list[_Question]:
     """A question for each sample that has a caption; for the others a record that says why not."""
     said = [[text for text in sample.texts if text.strip()] for sample in samples]
+    others = Others([sample.key for sample in samples], records.seed)
     found = []
-    for sample, texts in zip(samples, said, strict=True):
-        if not texts:
-            records.fail(BadSample(sample.key, "no caption"))
-        elif (other := _other(sample.key, texts, said, records.seed)) is not None:
-            found.append(_Question(sample, texts[0], other))
+    for index, (sample, texts) in enumerate(zip(samples, said, strict=True)):
+        other = others.of(index, partial(_differs, said, texts)) if texts else None
+        if other is None:
+            records.fail(BadSample(sample.key, "no other caption" if texts else "no caption"))
         else:
-            records.fail(BadSample(sample.key, "no other caption"))
+            found.append(_Question(sample, texts[0], said[other][0]))
     return found
 
 
-def _other(key: str, own: Sequence[str], said: Sequence[Sequence[str]], seed: int) -> str | None:
-    """The first caption of a sample that has none of these."""
-    for attempt in range(_TRIES):
-        texts = said[hash_to_int("other", seed, key, attempt) % len(said)]
-        if texts and not set(texts) & set(own):
-            return texts[0]
-    return None
+def _differs(said: Sequence[Sequence[str]], own: Sequence[str], index: int) -> bool:
+    """Whether a sample has captions, and none of these."""
+    return bool(said[index]) and not set(said[index]) & set(own)
 
 
 def _ask(model: Predictor, questions: Sequence[_Question], records: Records) -> None:
