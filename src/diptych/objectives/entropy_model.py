@@ -93,9 +93,9 @@ def fitted_prior(rounded_NC: Tensor, step_C: Tensor, logistics: int = 3, steps: 
     """
     if rounded_NC.ndim != 2 or len(rounded_NC) == 0:
         raise DataError(f"a prior is fitted to vectors [N, C], at least one; got {list(rounded_NC.shape)}")
-    # A channel in one cell has no deviation; its cell's own width is what is known of it.
-    unit_C = torch.maximum(rounded_NC.std(0, correction=0), step_C / 4)
     mean_C = rounded_NC.mean(0)
+    # A channel in one cell has no deviation; its cell's own width is what is known of it.
+    unit_C = torch.maximum((rounded_NC - mean_C).square().mean(0).sqrt(), step_C / 4)
     start = standard_prior(len(step_C), logistics=logistics)
     learned = MixturePrior(*(x.to(rounded_NC).requires_grad_() for x in start))
     optimizer = torch.optim.Adam(learned, lr=0.05)
