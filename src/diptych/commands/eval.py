@@ -75,6 +75,10 @@ def _number(metric: Any) -> str:
     return f"{metric.value:.3f}" if metric.unit == "share" else f"{metric.value:g}"
 
 
+def _end(metric: Any, end: float) -> str:
+    return f"{end:.3f}" if metric.unit == "share" else f"{end:.4g}"
+
+
 def print_result(result: Any) -> None:
     """A table of one result."""
     from rich.console import Console
@@ -84,7 +88,7 @@ def print_result(result: Any) -> None:
     for column in ("metric", "value", "95 % interval", "chance", "n"):
         table.add_column(column, justify="left" if column == "metric" else "right")
     for name, metric in result.metrics.items():
-        interval = f"{metric.low:.3f} to {metric.high:.3f}" if metric.low is not None else ""
+        interval = f"{_end(metric, metric.low)} to {_end(metric, metric.high)}" if metric.low is not None else ""
         chance = f"{metric.chance:.3f}" if metric.chance is not None else ""
         table.add_row(name, _number(metric), interval, chance, str(metric.n))
     counts = result.counts

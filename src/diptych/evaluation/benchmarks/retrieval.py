@@ -148,6 +148,7 @@ def _metrics(ranked: Ranked, settings: Settings, records: Records) -> dict[str, 
         before_ks = sorted({*ks, settings.rerank})
         hits |= {f"first_stage_{ranked.way}_r{k}": before.strict(k).tolist() for k in before_ks}
         first = _stage(f"first_stage_{ranked.way}", before, before_ks, ranked, records.seed)
+        first = {name: metric for name, metric in first.items() if not name.endswith(("_expected", "_tie_rate"))}
     ranks = final.rank().tolist()
     records.add(
         *(
