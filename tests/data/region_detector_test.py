@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +9,13 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from tiny_detector import QUERIES, tiny_yolos
 
 from diptych.core.errors import CheckpointError, DataError
 from diptych.data.region_detector import FolderDetector
 from diptych.data.tower_inputs import PREPROCESSOR
 
 HF: Any = transformers
-QUERIES = 7
-
-
-def tiny_yolos(folder: Path, **preprocessor: Any) -> Any:
-    config = HF.YolosConfig(
-        hidden_size=24, num_hidden_layers=1, num_attention_heads=3, intermediate_size=32, image_size=[32, 48],
-        patch_size=8, num_detection_tokens=QUERIES, num_labels=3,
-    )  # fmt: skip
-    model = HF.YolosForObjectDetection(config).eval()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    model.save_pretrained(folder)
-    plain = {"size": {"height": 32, "width": 48}, "image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.25, 0.3]}
-    (folder / PREPROCESSOR).write_text(json.dumps(plain | preprocessor))
-    return model
 
 
 def photograph(height: int = 32, width: int = 48) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -91,9 +74,9 @@ def test_it_is_written_whole(tmp_path: Path) -> None:
 def test_folders_that_are_no_detectors_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no detector at .*: it has no config.json"):
         FolderDetector(tmp_path / "nowhere")
-    HF.BertModel(HF.BertConfig(hidden_size=24, num_hidden_layers=1, num_attention_heads=3, vocab_size=9)).save_pretrained(
-        tmp_path / "text"
-    )
+    HF.BertModel(
+        HF.BertConfig(hidden_size=24, num_hidden_layers=1, num_attention_heads=3, vocab_size=9)
+    ).save_pretrained(tmp_path / "text")
     with pytest.raises(CheckpointError, match="cannot be read as a detector"):
         FolderDetector(tmp_path / "text")
     tiny_yolos(tmp_path / "a", size=17)

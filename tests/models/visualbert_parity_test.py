@@ -186,7 +186,9 @@ def test_what_is_exported_is_read_as_the_same_model(tmp_path: Path) -> None:
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], visual_embeds=features,
             visual_attention_mask=(torch.arange(features.shape[1]) < counts[:, None]).long(),
         ).seq_relationship_logits  # fmt: skip
-    torch.testing.assert_close(predictor.score_pairs(pictures, texts), logits[:, 0] - logits[:, 1], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        predictor.score_pairs(pictures, texts), logits[:, 0] - logits[:, 1], atol=1e-5, rtol=1e-4
+    )
     again = load(folder)
     assert isinstance(again, VisualBertPredictor)
     torch.testing.assert_close(again.score_pairs(features, texts), logits[:, 0] - logits[:, 1], atol=1e-5, rtol=1e-4)
