@@ -188,14 +188,23 @@ class Reconstructor(Protocol):
     name: str
 
     def reconstruct(self, visuals: Sequence[Any]) -> list[Image]:
-        """Each picture as it comes back out of the model."""
+        """Each picture as it comes back out of the model, in its size and geometry."""
+        ...
+
+    def as_seen(self, visuals: Sequence[Any]) -> list[Image]:
+        """Each picture in the size and geometry of the model: what its reconstruction is compared with."""
         ...
 
 
 class ImageTokenizer(Protocol):
-    """Has `tokenize_image`."""
+    """Has `tokenize_image`.
+
+    Attributes:
+        vocabulary: how many codes there are.
+    """
 
     name: str
+    vocabulary: int
 
     def tokenize_image(self, visuals: Sequence[Any]) -> Tensor:
         """[N, h, w] int64: the codes of each picture."""

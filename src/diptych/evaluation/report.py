@@ -24,8 +24,10 @@ from diptych.evaluation.reporting import format as words
 from diptych.evaluation.reporting.confusion import Confusion, confusion
 from diptych.evaluation.reporting.funnel import funnels
 from diptych.evaluation.reporting.gallery import Gallery, gallery
+from diptych.evaluation.reporting.picture_rows import PictureRow, picture_rows
 from diptych.evaluation.reporting.pictures import Album
 from diptych.evaluation.reporting.read import RunRecord, read_runs
+from diptych.evaluation.reporting.reconstructions import Pair, reconstructions
 from diptych.evaluation.reporting.summary import differences, environment_facts, summary
 from diptych.evaluation.reporting.tables import Block, RunResult, blocks, headline
 from diptych.evaluation.reporting.training import training_curves
@@ -41,6 +43,8 @@ class ShownResult:
     one: RunResult
     gallery: Gallery | None
     confusion: Confusion | None
+    reconstructions: list[Pair]
+    picture_rows: list[PictureRow]
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,13 @@ def _shown(block: Block) -> ShownBlock:
 
 def _shown_result(one: RunResult, album: Album) -> ShownResult:
     matrix = one.result.extras.get("confusion")
-    return ShownResult(one, gallery(one.result, album), confusion(matrix) if matrix else None)
+    return ShownResult(
+        one,
+        gallery(one.result, album),
+        confusion(matrix) if matrix else None,
+        reconstructions(one.result),
+        picture_rows(one.result),
+    )
 
 
 def _lead(runs: Sequence[RunRecord], found: Sequence[Block]) -> str:
@@ -120,11 +130,13 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _interval(metric: Metric) -> str:
-    return words.interval(metric.low, metric.high)
+    if metric.unit == "share" or metric.low is None or metric.high is None:
+        return words.interval(metric.low, metric.high)
+    return f"{words.plain(metric.low)} to {words.plain(metric.high)}"
 
 
 def _value(metric: Metric) -> str:
-    return words.percent(metric.value) if metric.unit == "share" else words.plain(metric.value)
+    return words.in_unit(metric.value, metric.unit)
 
 
 def _as_yaml(plain: Any) -> str:
@@ -142,6 +154,7 @@ def _templates() -> jinja2.Environment:
         "duration": words.duration,
         "title_words": words.title,
         "interval": _interval,
+        "in_unit": words.in_unit,
         "value": _value,
         "as_yaml": _as_yaml,
     }

@@ -212,10 +212,16 @@ class Quantizer(nn.Module):
         }
 
 
-def _candidates(z_BhwC: Tensor, seeds: Sequence[int], each: int = 4) -> tuple[Tensor, Tensor]:
-    """Some vectors of every picture and a number for their order: functions of the picture's own seed."""
+def _candidates(z_BhwC: Tensor, seeds: Sequence[int], most: int = 4) -> tuple[Tensor, Tensor]:
+    """Some vectors of every picture, evenly spaced from a random place on, and a number each for their order.
+
+    Both are functions of the picture's own seed.
+    """
     rows_BNC = z_BhwC.flatten(1, 2)
-    places = [[hash_to_int("restart", seed, which) % rows_BNC.shape[1] for which in range(each)] for seed in seeds]
+    length = rows_BNC.shape[1]
+    each = min(most, length)
+    spaced = [which * (length // each) for which in range(each)]
+    places = [[(hash_to_int("restart", seed) + step) % length for step in spaced] for seed in seeds]
     order = [hash_to_int("order of restarts", seed, which) for seed in seeds for which in range(each)]
     index_Be1 = torch.tensor(places, device=z_BhwC.device).view(len(seeds), each, 1)
     vectors_RC = rows_BNC.gather(1, index_Be1.expand(-1, -1, rows_BNC.shape[2])).flatten(0, 1)

@@ -35,8 +35,20 @@ def count(number: float | None) -> str:
 
 
 def plain(number: float) -> str:
-    """A rank or a size as it is: 14600 as "14,600", 29.5 as "29.5"."""
-    return f"{number:,.10g}" if math.isfinite(number) else MISSING
+    """A rank or a size as it is: 14600 as "14,600", 29.5 as "29.5", 0.001234 as "0.00123"."""
+    if not math.isfinite(number):
+        return MISSING
+    if 0 < abs(number) < 0.1:
+        return f"{number:.3g}"
+    written = f"{number:,.2f}"
+    return written.rstrip("0").rstrip(".")
+
+
+def in_unit(number: float | None, unit: str) -> str:
+    """A share as a percentage, a number as it is; a dash where there is none."""
+    if number is None:
+        return MISSING
+    return percent(number) if unit == "share" else plain(number)
 
 
 def short(number: float | None) -> str:

@@ -40,6 +40,11 @@ class Row:
         return next((entry for entry in self.entries if entry.run is run), None)
 
     @property
+    def unit(self) -> str:
+        """ "share" or "number", of the metric's values."""
+        return next((e.metric.unit for e in self.entries if e.metric), "share")
+
+    @property
     def chance(self) -> float | None:
         """What an uninformed model gets."""
         return next((e.metric.chance for e in self.entries if e.metric and e.metric.chance is not None), None)

@@ -22,7 +22,7 @@ from diptych.data.pictures import PictureProcessor
 PREDICTION_BATCH = 64
 
 
-class ImageTokenizer(nn.Module, ABC):
+class TokenizerModel(nn.Module, ABC):
     """What others hold when they take a tokenizer frozen (`requires_grad_(False)` and `eval()`)."""
 
     @property
@@ -56,7 +56,7 @@ class ImageTokenizer(nn.Module, ABC):
 
 
 ConfigT = TypeVar("ConfigT", bound=ModelConfig)
-ModelT = TypeVar("ModelT", bound=ImageTokenizer)
+ModelT = TypeVar("ModelT", bound=TokenizerModel)
 
 
 class TokenizerPredictor(Predictor, Generic[ConfigT, ModelT]):
@@ -84,6 +84,11 @@ class TokenizerPredictor(Predictor, Generic[ConfigT, ModelT]):
         Raises:
             ConfigError: the processor's pictures cannot be cut into cells of the codes' size.
         """
+
+    @property
+    def vocabulary(self) -> int:
+        """How many codes there are."""
+        return self.module.vocabulary
 
     @torch.inference_mode()
     def tokenize_image(self, visuals: Sequence[Any] | Tensor) -> Tensor:

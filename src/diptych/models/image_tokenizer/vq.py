@@ -36,7 +36,7 @@ from diptych.layers.conv_autoencoder import AutoencoderConfig, ConvDecoder, Conv
 from diptych.layers.normalise import Normalise
 from diptych.layers.quantizer import Quantizer, QuantizerConfig
 from diptych.models.image_tokenizer._diffusers import VqSizes, read_sizes, read_state, write_folder
-from diptych.models.image_tokenizer._tokenizer import ImageTokenizer, TokenizerPredictor
+from diptych.models.image_tokenizer._tokenizer import TokenizerModel, TokenizerPredictor
 
 VERBS = ("reconstruct", "tokenize_image")
 READS = ("VQModel",)
@@ -88,7 +88,7 @@ class Reconstruction(NamedTuple):
     commitment_B: Tensor
 
 
-class VqModel(ImageTokenizer):
+class VqModel(TokenizerModel):
     """Encoder, codebook, decoder; `codes`, `decode` and `grid` are what others use of it."""
 
     def __init__(self, config: Config, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> None:
