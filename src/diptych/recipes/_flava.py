@@ -62,16 +62,31 @@ class FirstStage:
     Attributes:
         samples: how many pairs it sees; 0 for no such stage.
         batch_size: of this stage.
+        lr_scale: multiplies the run's learning rate.
+        warmup: steps until that rate is reached.
     """
 
     samples: int = 0
     batch_size: int = 256
+    lr_scale: float = 1.0
     warmup: int = 100
+
+    def __post_init__(self) -> None:
+        if self.samples < 0 or self.lr_scale <= 0:
+            raise ConfigError(
+                f"a first stage of {self.samples} samples at {self.lr_scale} of the learning rate: give 0 samples or "
+                f"more, and a rate above 0"
+            )
 
     def applied_to(self, run: Run) -> Run:
         """The settings of the stage."""
-        budget, schedule = Budget(samples=self.samples), replace(run.schedule, warmup=self.warmup)
-        return replace(run, budget=budget, batch_size=self.batch_size, schedule=schedule)
+        return replace(
+            run,
+            budget=Budget(samples=self.samples),
+            batch_size=self.batch_size,
+            optimizer=replace(run.optimizer, lr=run.optimizer.lr * self.lr_scale),
+            schedule=replace(run.schedule, warmup=self.warmup),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

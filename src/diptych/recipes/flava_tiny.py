@@ -23,8 +23,8 @@ def flava_tiny() -> FlavaRun:
         masks=Masks(alone=(0.15, 0.15)),
         codebook=CodebookStage(steps=500),
         batch_size=64,
-        budget=Budget(steps=800),
+        budget=Budget(steps=700),
         optimizer=AdamWConfig(lr=1e-3, weight_decay=0.1),
         schedule=WarmupCosine(warmup=100),
-        evaluate_every=400,
+        evaluate_every=350,
     )
