@@ -21,9 +21,11 @@ from diptych.core.errors import ConfigError
 from diptych.core.records.results import Metric
 from diptych.core.storage import write_text
 from diptych.evaluation.reporting import format as words
+from diptych.evaluation.reporting.chart import Chart
 from diptych.evaluation.reporting.confusion import Confusion, confusion
 from diptych.evaluation.reporting.funnel import funnels
 from diptych.evaluation.reporting.gallery import Gallery, gallery
+from diptych.evaluation.reporting.information import information_charts
 from diptych.evaluation.reporting.picture_rows import PictureRow, picture_rows
 from diptych.evaluation.reporting.pictures import Album
 from diptych.evaluation.reporting.read import RunRecord, read_runs
@@ -49,9 +51,10 @@ class ShownResult:
 
 @dataclass(frozen=True)
 class ShownBlock:
-    """A benchmark's tables and, for each run, its drawings."""
+    """A benchmark's tables, the charts that hold all runs, and for each run its drawings."""
 
     block: Block
+    charts: list[Chart]
     results: list[ShownResult]
 
 
@@ -103,7 +106,7 @@ def render(runs: Sequence[RunRecord]) -> str:
 
 def _shown(block: Block) -> ShownBlock:
     album = Album(block.data, block.split)
-    return ShownBlock(block, [_shown_result(one, album) for one in block.results])
+    return ShownBlock(block, information_charts(block.results), [_shown_result(one, album) for one in block.results])
 
 
 def _shown_result(one: RunResult, album: Album) -> ShownResult:

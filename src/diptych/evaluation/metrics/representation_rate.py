@@ -69,7 +69,7 @@ class Fitting:
     batch: int = 128
     channels: int = 32
     steps: int = 200
-    learning_rate: float = 0.03
+    learning_rate: float = 0.05
     seed: int = 0
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup, escape
 
@@ -20,12 +20,18 @@ MOST_POINTS = 300
 
 @dataclass(frozen=True)
 class Series:
-    """One line: a run's values by step. `color` counts runs; the page knows its colour and its dashes."""
+    """One line: a run's values by step, or by what the chart says.
+
+    Attributes:
+        color: counts runs; the page knows its colour and its dashes.
+        limit: what no run can pass, drawn as such and left out of the description.
+    """
 
     label: str
     color: int
     x: tuple[float, ...]
     y: tuple[float, ...]
+    limit: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,11 +74,12 @@ def round_step(size: float) -> float:
 
 
 def line_chart(
-    title: str, series: Sequence[Series], *, smooth: bool = False, include_zero: bool = False
+    title: str, series: Sequence[Series], *, across: str = "step", smooth: bool = False, include_zero: bool = False
 ) -> Chart | None:
     """The chart of several runs; None when there is nothing finite to draw.
 
     Args:
+        across: what the horizontal axis counts, from zero.
         smooth: draws the values faintly and their running average on top.
         include_zero: the vertical axis begins at zero, as rates and shares should.
     """
@@ -81,11 +88,11 @@ def line_chart(
         return None
     x_axis = axis([x for one in drawn for x in one.x], include_zero=True)
     y_axis = axis([y for one in drawn for y in one.y], include_zero=include_zero)
-    parts = [_grid(x_axis, y_axis)]
+    parts = [_grid(x_axis, y_axis, across)]
     for one in drawn:
         parts += _lines(_thin(one), x_axis, y_axis, smooth=smooth)
-    last = "; ".join(f"{one.label} ends at {short(one.y[-1])}" for one in drawn)
-    description = f"{title} by step: {last}."
+    last = "; ".join(f"{one.label} ends at {short(one.y[-1])}" for one in drawn if not one.limit)
+    description = f"{title} by {across}: {last}."
     body = Markup("").join(parts)
     svg = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         WIDTH, HEIGHT, description, body
@@ -105,7 +112,7 @@ def running_average(values: Sequence[float], weight: float = 0.9) -> list[float]
 
 def _finite(series: Series) -> Series:
     pairs = [(x, y) for x, y in zip(series.x, series.y, strict=True) if math.isfinite(x) and math.isfinite(y)]
-    return Series(series.label, series.color, tuple(x for x, _ in pairs), tuple(y for _, y in pairs))
+    return replace(series, x=tuple(x for x, _ in pairs), y=tuple(y for _, y in pairs))
 
 
 def _thin(series: Series) -> Series:
@@ -116,7 +123,7 @@ def _thin(series: Series) -> Series:
     starts = range(0, len(series.x), width)
     x = tuple(sum(part) / len(part) for part in (series.x[i : i + width] for i in starts))
     y = tuple(sum(part) / len(part) for part in (series.y[i : i + width] for i in starts))
-    return Series(series.label, series.color, x, y)
+    return replace(series, x=x, y=y)
 
 
 def _across(x_axis: Axis, x: float) -> float:
@@ -127,7 +134,7 @@ def _down(y_axis: Axis, y: float) -> float:
     return HEIGHT - BOTTOM - y_axis.position(y) * (HEIGHT - TOP - BOTTOM)
 
 
-def _grid(x_axis: Axis, y_axis: Axis) -> Markup:
+def _grid(x_axis: Axis, y_axis: Axis, across: str) -> Markup:
     parts = []
     for tick in y_axis.ticks:
         y = _down(y_axis, tick)
@@ -140,15 +147,14 @@ def _grid(x_axis: Axis, y_axis: Axis) -> Markup:
         parts.append(
             f'<text class="tick" x="{x:.1f}" y="{HEIGHT - 20}" text-anchor="{anchor}">{escape(short(tick))}</text>'
         )
-    parts.append(
-        f'<text class="tick" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">step</text>'
-    )
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(f'<text class="tick" x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{escape(across)}</text>')
     return Markup("".join(parts))
 
 
 def _lines(series: Series, x_axis: Axis, y_axis: Axis, *, smooth: bool) -> list[Markup]:
     across = [_across(x_axis, x) for x in series.x]
-    kind = f"line color-{series.color}"
+    kind = "line limit" if series.limit else f"line color-{series.color}"
     if len(across) == 1:
         y = _down(y_axis, series.y[0])
         return [
