@@ -141,10 +141,17 @@ class Flava(nn.Module):
         """Unit vectors [B, D] of texts."""
         return F.normalize(self.text_head(self.text.first(tokens_BT, lengths_B)), dim=-1)
 
-    def fuse(self, pixels_BCHW: Tensor, hidden_BP: Tensor, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
-        """Multimodal states [B, S, D] of pairs, before the last norm."""
-        image = self.image.states(self.normalise(pixels_BCHW), hidden_BP, len(pixels_BCHW))
-        out: Tensor = self.fusion(image.states_NTD, self.text.states(tokens_BT, lengths_B), lengths_B)
+    def fuse(
+        self, pixels_NCHW: Tensor, hidden_NP: Tensor, tokens_BT: Tensor, lengths_B: Tensor, rows_B: Tensor | None = None
+    ) -> Tensor:
+        """Multimodal states [B, S, D] of pairs, before the last norm.
+
+        Args:
+            rows_B: the picture of each text, for pictures that belong to several; None where N = B are in order.
+        """
+        image_NTD = self.image.states(self.normalise(pixels_NCHW), hidden_NP, len(pixels_NCHW)).states_NTD
+        image_BTD = image_NTD if rows_B is None else image_NTD[rows_B]
+        out: Tensor = self.fusion(image_BTD, self.text.states(tokens_BT, lengths_B), lengths_B)
         return out
 
     def nothing_hidden(self, rows: int, device: torch.device) -> Tensor:

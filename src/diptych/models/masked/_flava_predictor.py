@@ -59,9 +59,9 @@ class PublicFlavaPredictor(Predictor):
         same_length(visuals, texts)
         rows = []
         for some, said in zip(_batches(visuals), _batches(texts), strict=True):
-            pixels_BCHW = self._pixels(some)
-            hidden_BP = self.module.nothing_hidden(len(pixels_BCHW), self.device)
-            states_BSD = self.module.fuse(pixels_BCHW, hidden_BP, *self._tokens(said))
+            pixels_NCHW, rows_B = self._once(some)
+            hidden_NP = self.module.nothing_hidden(len(pixels_NCHW), self.device)
+            states_BSD = self.module.fuse(pixels_NCHW, hidden_NP, *self._tokens(said), rows_B)
             logits_B2 = self.module.itm(self.module.fusion.norm_post(states_BSD[:, 0])).float()
             rows.append((logits_B2[:, 1] - logits_B2[:, 0]).cpu())
         return torch.cat(rows) if rows else torch.zeros(0)
@@ -87,6 +87,16 @@ class PublicFlavaPredictor(Predictor):
     def _pixels(self, visuals: Any) -> Tensor:
         pixels = visuals if isinstance(visuals, Tensor) else self.processor.pixels(visuals)
         return pixels.to(self.device)
+
+    def _once(self, visuals: Any) -> tuple[Tensor, Tensor]:
+        """Every picture once, and the row [B] of each visual among them: a picture may be asked about many texts."""
+        if isinstance(visuals, Tensor):
+            return self._pixels(visuals), torch.arange(len(visuals), device=self.device)
+        held = list(visuals)
+        once = {id(visual): visual for visual in held}
+        row_of = {identity: row for row, identity in enumerate(once)}
+        rows_B = torch.tensor([row_of[id(visual)] for visual in held], device=self.device)
+        return self._pixels(list(once.values())), rows_B
 
     def _tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         tokens_BT, lengths_B = self.processor.tokens(texts)
