@@ -17,6 +17,13 @@ def test_never_the_samples_own_and_as_often_as_asked() -> None:
     assert given.count("c") / len(given) == pytest.approx(0.5, abs=0.06)
 
 
+def test_a_caption_is_drawn_as_often_as_it_is_said() -> None:
+    """Otherwise captions that many pictures share would give away the pairs that match."""
+    pool = OtherCaptions(["often"] * 6 + ["seldom"] * 2)
+    drawn = [pool.draw(("own",), Draw(0, epoch, "key"), 1.0) for epoch in range(2000)]
+    assert drawn.count("often") / 2000 == pytest.approx(0.75, abs=0.03)
+
+
 def test_a_function_of_seed_epoch_and_key() -> None:
     draws = [Draw(seed, epoch, key) for seed in (0, 1) for epoch in (0, 1) for key in "kl"]
     texts = [POOL.draw((), draw, 1.0) for draw in draws]

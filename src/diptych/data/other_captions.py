@@ -19,17 +19,18 @@ class OtherCaptions:
     """A pool of captions.
 
     Args:
-        texts: of any pictures; equal ones are kept once.
+        texts: of any pictures, each as often as it is said of one: a caption must be as likely here as in pairs that
+            match, or the text alone would tell which pairs do.
 
     Raises:
         DataError: fewer than two different captions, none of which could be of another picture.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self._texts = list(dict.fromkeys(text for text in texts if text.strip()))
-        if len(self._texts) < 2:
+        self._texts = [text for text in texts if text.strip()]
+        if (different := len(set(self._texts))) < 2:
             raise DataError(
-                f"pairs that do not match need captions of other pictures: the data have {len(self._texts)} different "
+                f"pairs that do not match need captions of other pictures: the data have {different} different "
                 f"one(s)"
             )
 
