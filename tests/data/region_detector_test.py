@@ -72,7 +72,7 @@ def test_it_is_written_whole(tmp_path: Path) -> None:
 
 
 def test_folders_that_are_no_detectors_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no detector at .*: it has no config.json"):
+    with pytest.raises(CheckpointError, match=r"no detector at .*: it has no config\.json"):
         FolderDetector(tmp_path / "nowhere")
     HF.BertModel(
         HF.BertConfig(hidden_size=24, num_hidden_layers=1, num_attention_heads=3, vocab_size=9)

@@ -40,7 +40,7 @@ def test_proposals_are_taken_where_no_box_is_known_and_always_where_so_configure
 
 
 def test_a_picture_without_boxes_is_refused_where_nothing_proposes_any() -> None:
-    with pytest.raises(BadSample, match="some-key: no boxes .*give a grid or a detector"):
+    with pytest.raises(BadSample, match=r"some-key: no boxes .*give a grid or a detector"):
         regions_of(PICTURE, [], "some-key", RegionConfig("boxes", grid=()))
 
 

@@ -101,7 +101,7 @@ def test_bad_questions_are_refused() -> None:
     with pytest.raises(DiptychError, match="list of choices for each text: got 1 for 2"):
         fill_text(TOKENIZER, 16, ["a [MASK]", "b"], [("red",)], model)
     for bad in ((), ("red", " ")):
-        with pytest.raises(DiptychError, match="the choices for 'a .MASK.' must be words"):
+        with pytest.raises(DiptychError, match=r"the choices for 'a .MASK.' must be words"):
             fill_text(TOKENIZER, 16, ["a [MASK]"], [bad], model)
     with pytest.raises(ConfigError, match="no mask token"):
         fill_text(Tokenizer.fit(TEXTS, 300), 16, ["a [MASK]"], None, model)
