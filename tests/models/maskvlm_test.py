@@ -207,7 +207,10 @@ def test_mim_is_the_mean_distance_of_the_pixels_of_hidden_patches() -> None:
     part, hidden_BP = task.losses(batch)["mim"], task.hidden_patches(batch)
     found, wanted = predicted_patches(task, batch), patchify(batch.pixels_BCHW, 8)
     distances = [
-        float((found[b, p] - wanted[b, p]).abs().mean()) for b in range(6) for p in range(16) if hidden_BP[b, p]
+        float((found[b, p] - wanted[b, p]).detach().abs().mean())
+        for b in range(6)
+        for p in range(16)
+        if hidden_BP[b, p]
     ]
     assert part.count == len(distances) == 60
     assert float(part.value.detach()) == pytest.approx(sum(distances) / 60, rel=1e-10)

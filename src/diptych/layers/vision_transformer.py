@@ -20,6 +20,7 @@ from diptych.core.errors import ConfigError
 from diptych.layers.attention import attend
 from diptych.layers.backbone_patches import BackbonePatches
 from diptych.layers.feature_map import BackboneMap
+from diptych.layers.pixel_patches import patchify
 from diptych.layers.transformer import Activation, Mlp, Transformer
 
 Pooling = Literal["cls", "mean", "map"]
@@ -99,12 +100,7 @@ class PatchEmbedding(nn.Module):
         Raises:
             ConfigError: a side is not divisible by the patch size.
         """
-        height, width = image_BCHW.shape[-2:]
-        if height % self.patch_size or width % self.patch_size:
-            raise ConfigError(f"a picture of {height}x{width} does not divide into patches of {self.patch_size}")
-        size = self.patch_size
-        patches = image_BCHW.reshape(-1, 3, height // size, size, width // size, size)
-        patches_BPC = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        patches_BPC = patchify(image_BCHW, self.patch_size)
         if kept_BK is not None:
             patches_BPC = taken(patches_BPC, kept_BK)
         return F.linear(patches_BPC, self.weight.flatten(1), self.bias)

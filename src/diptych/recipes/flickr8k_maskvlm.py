@@ -39,7 +39,7 @@ def flickr8k_maskvlm() -> PhotoRun:
         options=maskvlm.MaskVlmOptions(image_block=16),
         alignment=Alignment(samples=200_000, batch_size=256, lr_scale=2.0),
         batch_size=128,
-        precision="bf16",
+        precision="auto",
         budget=Budget(samples=30_000),
         optimizer=AdamWConfig(lr=5e-4, weight_decay=0.2),
         schedule=WarmupCosine(warmup=50),

@@ -145,6 +145,16 @@ class MaskVlm(nn.Module):
         nn.init.normal_(self.pixels.weight, std=INITIAL_STD)
         nn.init.zeros_(self.pixels.bias)
 
+    def forward(self, image_NCHW: Tensor, tokens_MT: Tensor, lengths_M: Tensor, first: bool = False) -> States:
+        """States of normalised pictures and of texts, of which there may be more: the door that torch.compile watches.
+
+        Args:
+            first: whether the class and start tokens [N, 1, D] are all that is wanted, for about a block less.
+        """
+        if first:
+            return States(self.vision(image_NCHW)[:, None], self.text.first(tokens_MT, lengths_M)[:, None])
+        return States(self.vision.tokens(image_NCHW), self.text.tokens(tokens_MT, lengths_M))
+
     def covered(self, image_BCHW: Tensor, hidden_BP: Tensor) -> Tensor:
         """The normalised pictures with the mean colour, which is 0, in place of the hidden patches."""
         size, columns = self.patch_size, image_BCHW.shape[-1] // self.patch_size

@@ -49,6 +49,7 @@ from diptych.models.masked._maskvlm_predictor import MaskVlmBase
 from diptych.objectives.contrastive import CLIP_SCALE_MAX, info_nce
 from diptych.objectives.hard_matching import draw_hard, others
 from diptych.objectives.masked import masked_positions, token_loss
+from diptych.objectives.strips import exactly, unrounded
 
 __all__ = ["Config", "MaskVlm", "MaskVlmOptions", "MaskVlmPredictor", "MaskVlmTask", "Weights"]
 
@@ -100,14 +101,12 @@ class MaskVlmTask(AnchoredTask[ImageTextBatch]):
         model, on = self.model, self.options.weights
         image_BCHW = model.normalise(batch.pixels_BCHW)
         if on.itm + on.mlm + on.mim == 0:
-            class_BD, start_BD = model.vision(image_BCHW), model.text.first(batch.tokens_BT, batch.lengths_B)
-            return LocalOutput(Features(image=model.joint_image(class_BD), text=model.joint_text(start_BD)))
+            return LocalOutput(self._joint(model(image_BCHW, batch.tokens_BT, batch.lengths_B, first=True)))
         hidden_BP, words = self.hidden_patches(batch), self.masked_words(batch)
         read = self._read(batch, image_BCHW, hidden_BP, words)
-        full = read.full
-        rows = Features(image=model.joint_image(full.image_BTD[:, 0]), text=model.joint_text(full.text_BTD[:, 0]))
+        rows = self._joint(read.full)
         if on.itm:
-            rows |= self._matching_rows(batch, full)
+            rows |= self._matching_rows(batch, read.full)
         parts = {**self._words_part(read, batch, words), **self._pixels_part(read, image_BCHW, hidden_BP)}
         return LocalOutput(rows, parts)
 
@@ -134,12 +133,16 @@ class MaskVlmTask(AnchoredTask[ImageTextBatch]):
             texts.append(F.pad(ends, (0, batch.tokens_BT.shape[1] - len(ends))).expand_as(batch.tokens_BT))
             told_lengths_B = torch.full_like(lengths_B, len(ends))
             lengths.append(told_lengths_B)
-        of_pictures = model.vision.tokens(torch.cat(pictures)).chunk(len(pictures))
-        of_texts = model.text.tokens(torch.cat(texts), torch.cat(lengths)).chunk(len(texts))
+        states = model(torch.cat(pictures), torch.cat(texts), torch.cat(lengths))
+        of_pictures, of_texts = states.image_BTD.chunk(len(pictures)), states.text_BTD.chunk(len(texts))
         full = States(of_pictures[0], of_texts[0])
         told_BTD = of_texts[-1] if self.options.text_free and on.mim else of_texts[0]
         covered = of_pictures[1] if on.mim else None
         return _Read(full, covered, of_texts[1] if on.mlm else None, told_BTD, told_lengths_B)
+
+    def _joint(self, full: States) -> Features:
+        model = self.model
+        return Features(image=model.joint_image(full.image_BTD[:, 0]), text=model.joint_text(full.text_BTD[:, 0]))
 
     def _matching_rows(self, batch: ImageTextBatch, full: States) -> Features:
         """What the matching loss needs of every sample; processes pad differently, so a text is padded to the most."""
@@ -208,11 +211,12 @@ class MaskVlmTask(AnchoredTask[ImageTextBatch]):
 
     def hard_negatives(self, features: Features, begin: int, end: int) -> tuple[Tensor, Tensor, Tensor]:
         """A text for each anchor's picture, a picture for each anchor's text, and whether the batch has any for it."""
-        image, text, same, draws = (features[name] for name in ("image", "text", "same", "draws"))
-        scale = self.model.log_scale.detach().exp()
+        image, text, scale = exactly(features["image"], features["text"], self.model.log_scale.detach().exp())
+        same, draws = features["same"], features["draws"]
         allowed_AN = (same[begin:end, None] != same).all(-1)
-        texts_A = draw_hard(scale * image[begin:end] @ text.T, allowed_AN, draws[begin:end, 0])
-        pictures_A = draw_hard(scale * text[begin:end] @ image.T, allowed_AN, draws[begin:end, 1])
+        with unrounded(image):
+            texts_A = draw_hard(scale * image[begin:end] @ text.T, allowed_AN, draws[begin:end, 0])
+            pictures_A = draw_hard(scale * text[begin:end] @ image.T, allowed_AN, draws[begin:end, 1])
         return texts_A, pictures_A, allowed_AN.any(1)
 
     @torch.no_grad()
