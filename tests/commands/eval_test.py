@@ -100,6 +100,14 @@ def test_mistakes_are_one_sentence(model: str, tmp_path: Path, capsys: pytest.Ca
         assert main(["eval", model, "--benchmarks", benchmark, "--data", reference, "--limit", "20"]) == 2
         said = capsys.readouterr().err
         assert sentence in said and said.count("\n") == 1, said
+    for benchmark, sentence in {
+        "retrieval": "retrieval.rerank 20 needs a matching head: clip has score_pairs only by a rule",
+        "masked_words": "clip has no verb 'fill_text': it offers answer, encode_image",
+        "masked_patches": "clip has no verb 'fill_image'",
+    }.items():
+        assert main(["eval", model, "--benchmarks", benchmark, "--set", "retrieval.rerank=20"]) == 2
+        said = capsys.readouterr().err
+        assert sentence in said and said.count("\n") == 1, said
     arguments = ["--benchmarks", "knn", "--data", data, "--set", f"knn.train={data}"]
     assert main(["eval", model, *arguments]) == 2
     assert "12 pictures" in capsys.readouterr().err
