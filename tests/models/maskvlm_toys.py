@@ -48,11 +48,13 @@ def scenes(count: int = 6) -> list[Sample]:
     return [replace(sample, texts=(texts[index % 6],)) for index, sample in enumerate(found)]
 
 
-def random_task(options: MaskVlmOptions = ASKED, samples: Sequence[Sample] | None = None, seed: int = 0) -> MaskVlmTask:
+def random_task(
+    options: MaskVlmOptions = ASKED, samples: Sequence[Sample] | None = None, seed: int = 0, text_free: bool = False
+) -> MaskVlmTask:
     """Every parameter moved away from where it begins, in float64."""
     torch.manual_seed(seed)
     made = tiny_tasks(samples or scenes())["masked"]
-    task = MaskVlmTask(made.config, made.processor, options).double()
+    task = MaskVlmTask(replace(made.config, text_free=text_free), made.processor, options).double()
     with torch.no_grad():
         for parameter in task.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

@@ -9,6 +9,8 @@ B batch, C channels, H height, W width, P cells in raster order, K kept cells, D
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 from torch import Tensor, nn
 
 from diptych.core.errors import ConfigError
@@ -59,7 +61,7 @@ class BackbonePatches(nn.Module):
         For a frozen backbone, until its weights change; nothing of it is saved.
         """
         assert not self.backbone.trainable, "a backbone that is trained cannot be compiled with its weights frozen"
-        self._fast = FrozenPass(self.backbone, rows)
+        self._fast = FrozenPass(deepcopy(self.backbone), rows)  # a copy: compiling lays its weights out anew
 
     def _map(self, image_BCHW: Tensor) -> Tensor:
         if not len(image_BCHW):

@@ -35,6 +35,8 @@ class Config(ModelConfig):
         width: of the joint space of the two encoders.
         cross_depth: blocks of each cross-modality encoder.
         decoder_depth: blocks of the image decoder.
+        text_free: whether hidden patches are reconstructed from an empty text instead of the caption, in training and
+            when asked: the control that shows what captions give.
     """
 
     vision: VisionConfig = field(default_factory=lambda: VisionConfig(patch_size=16))
@@ -44,6 +46,7 @@ class Config(ModelConfig):
     width: int = 256
     cross_depth: int = 3
     decoder_depth: int = 3
+    text_free: bool = False
 
     def __post_init__(self) -> None:
         if self.vision.pooling != "cls" or self.vision.class_tokens != 1:

@@ -45,15 +45,12 @@ class MaskVlmOptions:
         image_ratio: the share of a picture that is hidden where it is reconstructed.
         image_block: side in pixels of the squares that are hidden or seen as a whole: a multiple of the patch size.
         text_ratio: the share of a text's tokens that is masked where it is reconstructed.
-        text_free: whether hidden patches are reconstructed from an empty text instead of the caption: the control
-            that shows what captions give.
     """
 
     weights: Weights = field(default_factory=Weights)
     image_ratio: float = 0.6
     image_block: int = 32
     text_ratio: float = 0.3
-    text_free: bool = False
 
     def __post_init__(self) -> None:
         if not (0 < self.image_ratio < 1 and 0 < self.text_ratio <= 1):

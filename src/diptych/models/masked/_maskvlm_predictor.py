@@ -122,7 +122,7 @@ class MaskVlmBase(Predictor):
         module, patch, size = self.module, self.config.vision.patch_size, self.config.vision.image_size
         image_NCHW = self._pixels(visuals)
         hidden_NP = hidden_patches(hidden_NRC, size, size, patch).flatten(1)
-        tokens_NT, lengths_N = self._tokens(texts)
+        tokens_NT, lengths_N = self._tokens([""] * len(texts) if self.config.text_free else texts)
         states_NTD = module.vision.tokens(module.covered(image_NCHW, hidden_NP))
         patches_NPX = module.predicted_pixels(states_NTD, module.text.tokens(tokens_NT, lengths_N), lengths_N)
         painted_NCHW = unpatchify(patches_NPX.float(), patch, size // patch, size // patch)

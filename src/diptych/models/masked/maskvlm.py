@@ -128,7 +128,7 @@ class MaskVlmTask(AnchoredTask[ImageTextBatch]):
         texts = [batch.tokens_BT, words.tokens_BT] if on.mlm else [batch.tokens_BT]
         lengths = [lengths_B] * len(texts)
         told_lengths_B = lengths_B
-        if on.mim and self.options.text_free:
+        if on.mim and self.config.text_free:
             ends = torch.tensor(self.processor.tokenizer.encode([""], 3)[0], device=lengths_B.device)
             texts.append(F.pad(ends, (0, batch.tokens_BT.shape[1] - len(ends))).expand_as(batch.tokens_BT))
             told_lengths_B = torch.full_like(lengths_B, len(ends))
@@ -136,7 +136,7 @@ class MaskVlmTask(AnchoredTask[ImageTextBatch]):
         states = model(torch.cat(pictures), torch.cat(texts), torch.cat(lengths))
         of_pictures, of_texts = states.image_BTD.chunk(len(pictures)), states.text_BTD.chunk(len(texts))
         full = States(of_pictures[0], of_texts[0])
-        told_BTD = of_texts[-1] if self.options.text_free and on.mim else of_texts[0]
+        told_BTD = of_texts[-1] if self.config.text_free and on.mim else of_texts[0]
         covered = of_pictures[1] if on.mim else None
         return _Read(full, covered, of_texts[1] if on.mlm else None, told_BTD, told_lengths_B)
 
