@@ -24,6 +24,9 @@ from diptych.core.seeding import hash_to_int
 from diptych.core.source import Source
 from diptych.core.storage import storage_errors, write_text
 
+PAIR_ROWS = "pairs.jsonl"
+"""Where scores of pairs are kept while an evaluation runs."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -76,8 +79,8 @@ class Records:
         if known.is_file() and known.read_text(encoding="utf-8") == identity:
             self.done = {record.key: record for record in read_samples(folder)}
             lines = [sample_line(record) for record in self.done.values()]
-        else:
-            (folder / "pairs.jsonl").unlink(missing_ok=True)
+        elif (rows := folder / PAIR_ROWS).is_file():
+            rows.unlink()  # before the new identity stands there: scores of another model are never read back
         write_text(known, identity)
         write_text(folder / "samples.jsonl", "".join(lines))
 

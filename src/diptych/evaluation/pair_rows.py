@@ -19,7 +19,7 @@ from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
 from diptych.core.storage import storage_errors, write_text
 from diptych.core.visual import Image
-from diptych.evaluation.benchmark import Records
+from diptych.evaluation.benchmark import PAIR_ROWS, Records
 from diptych.evaluation.encoding import checked
 from diptych.evaluation.progress import shown
 
@@ -66,7 +66,7 @@ class KeptRows:
     """The rows of an evaluation that was interrupted, in `pairs.jsonl` beside its lines."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._path = folder / "pairs.jsonl" if folder else None
+        self._path = folder / PAIR_ROWS if folder else None
         self._rows: dict[str, tuple[Columns, Scores]] = {}
         if self._path is not None and self._path.is_file():
             self._read(self._path)
