@@ -25,9 +25,12 @@ class PhotoRun(MaskVlmRun):
 
     Attributes:
         image_tower: a `transformers` folder of a convolutional backbone (MobileNet, ResNet, ConvNeXT).
+        compile_tower: whether the backbone is compiled, on a CPU and in a single process: a minute once, several times
+            faster after it.
     """
 
     image_tower: str = ""
+    compile_tower: bool = True
 
     def stages(self) -> Sequence[Stage]:
         stride = Backbone.read(self.image_tower, self.image.size).stride
@@ -43,7 +46,8 @@ class PhotoRun(MaskVlmRun):
         sizes = self.model.with_vocabulary(tokenizer.vocab_size)
         sizes = replace(sizes, vision=backbone.encoder(sizes.vision))
         task = maskvlm.MaskVlmTask(sizes, ImageTextProcessor(settings, tokenizer), options, backbone.map)
-        backbone.speed_up(task.model.vision, context)
+        if self.compile_tower:
+            backbone.speed_up(task.model.vision, context)
         return task
 
 

@@ -1,0 +1,90 @@
+"""Runs from a pretrained backbone, on scenes and a tiny one: they train, are saved with it, and report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from diptych.capabilities.load import load
+from diptych.core.errors import ConfigError, DataError
+from diptych.core.records.results import read_result
+from diptych.data.open import open_source
+from diptych.models.masked import maskvlm
+from diptych.recipes.flickr8k_maskvlm import PhotoRun, flickr8k_maskvlm
+from diptych.recipes.maskvlm_tiny import Alignment
+from diptych.training import checkpoint
+from diptych.training.fit import fit
+from diptych.training.run import Budget
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random MobileNetV2 as `transformers` saves it."""
+    folder = tmp_path_factory.mktemp("mobilenet")
+    torch.manual_seed(0)
+    config = transformers.MobileNetV2Config(depth_multiplier=0.1, image_size=64)
+    transformers.MobileNetV2Model(config).save_pretrained(folder)
+    plain = {"size": 64, "image_mean": [0.4, 0.5, 0.6], "image_std": [0.5, 0.5, 0.5], "resample": 2}
+    (folder / "preprocessor_config.json").write_text(json.dumps(plain))
+    return folder
+
+
+def tiny(backbone: Path) -> PhotoRun:
+    run = flickr8k_maskvlm()
+    small = {"width": 32, "depth": 1, "heads": 2, "hidden": 64}
+    model = replace(
+        run.model,
+        vision=replace(run.model.vision, image_size=64, **small),
+        text=replace(run.model.text, context=64, **small),
+        width=16,
+        cross_depth=1,
+    )
+    return replace(
+        run,
+        data="scenes?size=64&count=48&min_objects=2",
+        image=replace(run.image, size=64),
+        context=64,
+        vocab_size=300,
+        model=model,
+        alignment=Alignment(samples=16),
+        batch_size=8,
+        budget=Budget(steps=2),
+        evaluate_every=0,
+        threads=1,
+        image_tower=str(backbone),
+        compile_tower=False,
+    )
+
+
+def test_a_run_trains_all_but_the_backbone_and_is_saved_with_it(backbone: Path, tmp_path: Path) -> None:
+    folder = fit(tiny(backbone), tmp_path / "run")
+    known = transformers.MobileNetV2Model.from_pretrained(backbone).state_dict()
+    newest = checkpoint.latest(folder, "train")
+    assert newest is not None
+    model = load(folder.best_model())
+    assert isinstance(model, maskvlm.MaskVlmPredictor)
+    held = model.module.vision.patches.backbone.backbone.state_dict()
+    assert all(torch.equal(held[name], known[name]) for name in held if not name.endswith("num_batches_tracked"))
+    assert model.processor.config.image.mean == (0.4, 0.5, 0.6)
+    result = read_result(folder.evaluation / "retrieval")
+    assert result.split == "val" and result.counts.evaluated == 48
+    images = [open_source(tiny(backbone).data, "val")[0].image]
+    assert torch.equal(model.encode_image(images), load(folder.best_model()).encode_image(images))
+
+
+def test_what_cannot_be_is_said_before_training(backbone: Path, tmp_path: Path) -> None:
+    for change, error, sentence in (
+        ({"image_tower": ""}, ConfigError, "--image_tower PATH"),
+        ({"image_tower": str(tmp_path / "nowhere")}, ConfigError, "no folder at"),
+        ({"options": maskvlm.MaskVlmOptions(image_block=64)}, ConfigError, "hides none|leaves none"),
+    ):
+        with pytest.raises(error, match=sentence):
+            fit(replace(tiny(backbone), **change), tmp_path / sentence[:4])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty"):
+        fit(replace(tiny(backbone), image_tower=str(tmp_path / "empty")), tmp_path / "run")
