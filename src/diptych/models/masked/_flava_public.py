@@ -64,7 +64,7 @@ def read_flava(folder: Path) -> PublicFlava:
     config = _config(plain)
     blocks = config.codes.encoder.blocks if isinstance(config.codes, DalleCodes) else 0
     entries = flava_entries(config.vision.depth, config.text.depth, config.fusion.depth, blocks)
-    state = tables.read(entries, _simplified(read_weights(folder), config.text.context, folder), folder)
+    state = tables.read(entries, simplified(read_weights(folder), folder), folder)
     image = read_preprocessing(folder, config.vision.image_size)
     settings = ImageTextConfig(image, TextPreprocessing(_longest(folder, config.text.context)))
     return PublicFlava(config, state, ImageTextProcessor(settings, Tokenizer.from_folder(folder)))
@@ -109,7 +109,7 @@ def _four(plain: dict[str, Any]) -> tuple[int, int, int, int]:
     )
 
 
-def _simplified(public: dict[str, Tensor], context: int, where: Path) -> dict[str, Tensor]:
+def simplified(public: dict[str, Tensor], where: Path) -> dict[str, Tensor]:
     """The folder's weights without poolers, with each head's bias once, and with segments folded into positions."""
     left = {name: rows for name, rows in public.items() if not name.startswith(_POOLERS)}
     for head in _HEADS:
