@@ -76,15 +76,20 @@ class VisualBertTask(Task[RegionTextBatch]):
         self.model = VisualBertPredictor.build(config, processor, backbone)
 
     def losses(self, batch: RegionTextBatch, phase: str = "main") -> Losses:
-        words = self._masked(batch)
+        return self.losses_of(self._masked(batch), batch.lengths_B, self.model.look(batch.pictures), batch.matches_B)
+
+    def losses_of(self, words: MaskedWords, lengths_B: Tensor, seen: Seen, matches_B: Tensor) -> Losses:
+        """The losses of words that are hidden already, and of regions that are seen already.
+
+        The last block and the heads run on [CLS] and the hidden words alone.
+        """
         places_BM, labels_BM = asked_places(words.labels_BT)
         with_first = F.pad(places_BM, (1, 0))  # [CLS] stands first
-        seen = self.model.look(batch.pictures)
-        hidden_BMD = self.model(words.tokens_BT, batch.lengths_B, seen, with_first)
+        hidden_BMD = self.model(words.tokens_BT, lengths_B, seen, with_first)
         rows_ND, labels_N = masked_positions(hidden_BMD[:, 1:], labels_BM)
         filled = token_loss(self.model.word_logits(rows_ND), labels_N)
-        matched = token_loss(self.model.match_logits(hidden_BMD[:, 0]), (~batch.matches_B).long())
-        return {"words": Part(filled, len(labels_N)), "matching": Part(matched, batch.num_samples)}
+        matched = token_loss(self.model.match_logits(hidden_BMD[:, 0]), (~matches_B).long())
+        return {"words": Part(filled, len(labels_N)), "matching": Part(matched, len(matches_B))}
 
     def counts(self, batch: RegionTextBatch, phase: str = "main") -> dict[str, float]:
         asked = int((self._masked(batch).labels_BT != IGNORED).sum())
@@ -92,8 +97,8 @@ class VisualBertTask(Task[RegionTextBatch]):
 
     def _masked(self, batch: RegionTextBatch) -> MaskedWords:
         """Words are hidden in all pairs, and asked for where the caption is the picture's own."""
-        tokenizer, ratio = self.processor.tokenizer, self.word_masking
-        words = mask_words(batch.seeds, batch.tokens_BT, batch.lengths_B, tokenizer, ratio)
+        processor, ratio = self.processor, self.word_masking
+        words = mask_words(batch.seeds, batch.tokens_BT, batch.lengths_B, processor.tokenizer, ratio)
         return words._replace(labels_BT=words.labels_BT.masked_fill(~batch.matches_B[:, None], IGNORED))
 
     def checkpoint_activations(self, on: bool) -> None:
@@ -133,7 +138,9 @@ class VisualBertPredictor(Predictor):
             tokens = self.processor.tokens([texts[index] for index in chosen])
             tokens_NT, lengths_N = (part.to(self.device) for part in tokens)
             first_N1 = torch.zeros(len(chosen), 1, dtype=torch.int64, device=self.device)
-            hidden_N1D = self.module(tokens_NT, lengths_N, self._seen(visuals, chosen), first_N1)
+            hidden_N1D = self.module(
+                tokens_NT, lengths_N, seen_of(self.module, self.processor, visuals, chosen), first_N1
+            )
             logits_N2 = self.module.match_logits(hidden_N1D[:, 0]).float().cpu()
             rows.append(logits_N2[:, 0] - logits_N2[:, 1])
         return torch.cat(rows) if rows else torch.zeros(0)
@@ -151,7 +158,9 @@ class VisualBertPredictor(Predictor):
 
         def predict(places: Places) -> Tensor:
             moved = [part.to(self.device) for part in (places.tokens_NT, places.lengths_N, places.places_NM)]
-            hidden_NMD: Tensor = self.module(moved[0], moved[1], self._seen(visuals, places.texts_N), moved[2])
+            hidden_NMD: Tensor = self.module(
+                moved[0], moved[1], seen_of(self.module, self.processor, visuals, places.texts_N), moved[2]
+            )
             return self.module.word_logits(hidden_NMD)
 
         return fill_text(self.processor.tokenizer, self.processor.config.text.max_length, texts, choices, predict)
@@ -165,9 +174,6 @@ class VisualBertPredictor(Predictor):
         """
         seen = self.module.look(self.processor.pictures(visuals).to(self.device))
         return seen.features_BRF.float().cpu(), seen.counts_B.cpu()
-
-    def _seen(self, visuals: Sequence[Any] | Tensor, chosen: Sequence[int]) -> Seen:
-        return seen_of(self.module, self.processor, visuals, chosen)
 
     def describe(self) -> dict[str, Any]:
         return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}
