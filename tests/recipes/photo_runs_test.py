@@ -15,6 +15,7 @@ from diptych.core.errors import ConfigError, DataError
 from diptych.core.records.results import read_result
 from diptych.data.open import open_source
 from diptych.models.masked import maskvlm
+from diptych.recipes.flickr8k_flava import PhotoFlavaRun, flickr8k_flava
 from diptych.recipes.flickr8k_maskvlm import PhotoRun, flickr8k_maskvlm
 from diptych.recipes.maskvlm_tiny import Alignment
 from diptych.training import checkpoint
@@ -75,6 +76,55 @@ def test_a_run_trains_all_but_the_backbone_and_is_saved_with_it(backbone: Path, 
     assert result.split == "val" and result.counts.evaluated == 48
     images = [open_source(tiny(backbone).data, "val")[0].image]
     assert torch.equal(model.encode_image(images), load(folder.best_model()).encode_image(images))
+
+
+def tiny_flava(backbone: Path) -> PhotoFlavaRun:
+    run = flickr8k_flava()
+    small = {"width": 32, "depth": 1, "heads": 2, "hidden": 64}
+    model = replace(
+        run.model,
+        vision=replace(run.model.vision, image_size=64, **small),
+        text=replace(run.model.text, context=64, **small),
+        fusion=replace(run.model.fusion, **small),
+        width=16,
+        codes=replace(run.model.codes, image_size=16),
+    )
+    return replace(
+        run,
+        data="scenes?size=64&count=48&min_objects=2",
+        image=replace(run.image, size=64),
+        context=64,
+        vocab_size=300,
+        model=model,
+        masks=replace(run.masks, alone=(0.3, 0.3)),
+        codebook=replace(run.codebook, steps=2, batch_size=8),
+        first=replace(run.first, samples=16, batch_size=8),
+        batch_size=8,
+        budget=Budget(steps=2),
+        evaluate_every=0,
+        threads=1,
+        image_tower=str(backbone),
+        compile_tower=False,
+    )
+
+
+def test_flava_on_a_backbone_is_saved_with_it_and_hides_the_pixels_from_it(backbone: Path, tmp_path: Path) -> None:
+    folder = fit(tiny_flava(backbone), tmp_path / "run")
+    model = load(folder.best_model())
+    known = transformers.MobileNetV2Model.from_pretrained(backbone).state_dict()
+    held = model.module.image.patches.backbone.backbone.state_dict()
+    assert all(torch.equal(held[name], known[name]) for name in held if not name.endswith("num_batches_tracked"))
+    hidden_BP = torch.tensor([[True, False, False, False]])
+    pixels = torch.randn(1, 3, 64, 64)
+    changed = pixels.clone()
+    changed[:, :, :32, :32] = 9.0
+    encoder = model.module.image
+    with torch.no_grad():
+        seen, other = (encoder.states(x, hidden_BP, 1).states_NTD for x in (pixels, changed))
+        shown, moved = (encoder.states(x, ~hidden_BP & False, 1).states_NTD for x in (pixels, changed))
+    assert torch.equal(seen, other)
+    assert not torch.allclose(shown, moved)
+    assert read_result(folder.evaluation / "retrieval").split == "val"
 
 
 def test_what_cannot_be_is_said_before_training(backbone: Path, tmp_path: Path) -> None:

@@ -28,3 +28,14 @@ def unpatchify(patches_BPE: Tensor, size: int, rows: int, columns: int) -> Tenso
     batch, _, values = patches_BPE.shape
     cut = patches_BPE.reshape(batch, rows, columns, values // size**2, size, size)
     return cut.permute(0, 3, 1, 4, 2, 5).reshape(batch, values // size**2, rows * size, columns * size)
+
+
+def covered(image_BCHW: Tensor, hidden_BP: Tensor, size: int) -> Tensor:
+    """Normalised pictures with the mean colour, which is 0, in place of hidden patches.
+
+    Args:
+        hidden_BP: bool, patches in raster order.
+    """
+    hidden_BRC = hidden_BP.view(len(hidden_BP), image_BCHW.shape[-2] // size, image_BCHW.shape[-1] // size)
+    pixels_BHW = hidden_BRC.repeat_interleave(size, 1).repeat_interleave(size, 2)
+    return image_BCHW.masked_fill(pixels_BHW[:, None], 0)

@@ -18,6 +18,7 @@ from diptych.data.open import open_source
 from diptych.data.other_captions import OtherCaptions
 from diptych.data.pictures import PictureProcessor
 from diptych.evaluation.runner import evaluate
+from diptych.layers.feature_map import BackboneMap
 from diptych.models.image_tokenizer import vq
 from diptych.models.masked import flava
 from diptych.models.masked._flava_codes import VqCodes
@@ -116,15 +117,20 @@ class FlavaRun(PairsRun):
         if not isinstance(self.model.codes, VqCodes):
             raise ConfigError("this recipe trains its own codebook: leave model.codes a tokenizer of ours")
 
+    def pairs(self) -> Source:
+        """The pictures with captions that are trained on."""
+        return super().training_data()
+
     def training_data(self) -> Source:
         """Pairs, and pictures and texts alone where they are added."""
-        pairs = super().training_data()
-        sides = [(pairs, self.shares[0])]
+        sides = [(self.pairs(), self.shares[0])]
         if self.pictures:
             sides.append((OneSided(open_source(self.pictures, "train"), "pictures"), self.shares[1]))
         if self.texts:
             sides.append((OneSided(open_source(self.texts, "train"), "texts"), self.shares[2]))
-        return Mixture(*zip(*sides, strict=True), seed=self.seed) if len(sides) > 1 else pairs
+        if len(sides) == 1:
+            return sides[0][0]
+        return Mixture([source for source, _ in sides], [share for _, share in sides], seed=self.seed)
 
     def stages(self) -> Sequence[Stage]:
         stages: list[Stage] = [self.tokenizer_stage(mask=True)]
@@ -160,7 +166,7 @@ class FlavaRun(PairsRun):
 
     def _with_pictures(self) -> Source:
         """What the codebook is trained on: the pairs' pictures, and those that are added."""
-        pairs = super().training_data()
+        pairs = self.pairs()
         if not self.pictures:
             return pairs
         added = OneSided(open_source(self.pictures, "train"), "pictures")
@@ -177,7 +183,7 @@ class FlavaRun(PairsRun):
 
         return Train(
             "first",
-            source=lambda context: super(FlavaRun, self).training_data(),
+            source=lambda context: self.pairs(),
             task=task,
             evaluate=lambda context: retrieval_on(self.selection_data()),
             settings=self.first.applied_to(self),
@@ -195,14 +201,20 @@ class FlavaRun(PairsRun):
         return Train("train", lambda context: source, task, self.evaluator, SELECTED_BY)
 
     def _task(self, context: Context, weights: Weights, masks: Masks) -> flava.FlavaTask:
+        return self.task_on(context, weights, masks)
+
+    def task_on(
+        self, context: Context, weights: Weights, masks: Masks, backbone: BackboneMap | None = None
+    ) -> flava.FlavaTask:
+        """The task for the fitted tokenizer and the trained codebook, on a pretrained backbone where one is given."""
         tokenizer = fitted_tokenizer(context)
         settings = ImageTextConfig(self.image, TextPreprocessing(self.context))
         others = None
         if masks.mismatched:
-            others = OtherCaptions(list(all_captions(super().training_data(), _CAPTIONS_OF)))
+            others = OtherCaptions(list(all_captions(self.pairs(), _CAPTIONS_OF)))
         sizes = self.model.with_vocabulary(tokenizer.vocab_size)
         processor = MixedPairsProcessor(settings, tokenizer, sizes.vision.grid, masks, others)
-        return flava.FlavaTask(sizes, processor, weights, self._trained_codebook(context))
+        return flava.FlavaTask(sizes, processor, weights, self._trained_codebook(context), backbone)
 
     def _trained_codebook(self, context: Context) -> dict[str, Tensor] | None:
         """The weights that stage "codes" ended with; None where no term needs codes."""

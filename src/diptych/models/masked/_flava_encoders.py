@@ -16,7 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from diptych.core.errors import DataError
+from diptych.layers.backbone_patches import BackbonePatches
+from diptych.layers.feature_map import BackboneMap
 from diptych.layers.length_buckets import in_length_buckets, most_buckets
+from diptych.layers.pixel_patches import covered
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.transformer import Activation, Transformer
 from diptych.layers.vision_transformer import VisionConfig, VisionTransformer
@@ -50,10 +53,13 @@ class ImageStates(NamedTuple):
 
 
 class ImageEncoder(VisionTransformer):
-    """A vision transformer in which hidden patches are a learned vector: nothing of their pixels goes in."""
+    """A vision transformer in which hidden patches are a learned vector: nothing of their pixels goes in.
 
-    def __init__(self, config: VisionConfig) -> None:
-        super().__init__(config)
+    Cells of a backbone see their neighbours' pixels, so there hidden patches are also covered in the picture.
+    """
+
+    def __init__(self, config: VisionConfig, backbone: BackboneMap | None = None) -> None:
+        super().__init__(config, backbone)
         self.mask_D = nn.Parameter(torch.randn(config.width) * INITIAL_STD)
 
     def states(self, image_BCHW: Tensor, hidden_BP: Tensor, whole: int) -> ImageStates:
@@ -63,6 +69,8 @@ class ImageEncoder(VisionTransformer):
             hidden_BP: bool, True where a patch is hidden.
         """
         size = self.config.patch_size
+        if isinstance(self.patches, BackbonePatches):
+            image_BCHW = covered(image_BCHW, hidden_BP, size)
         x_BPD = self.patches(image_BCHW)
         x_BPD = torch.where(hidden_BP[..., None], self.mask_D.to(x_BPD.dtype), x_BPD)
         x_BTD = self.placed(x_BPD, image_BCHW.shape[-2] // size, image_BCHW.shape[-1] // size)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError
+from diptych.layers.feature_map import BackboneMap
 from diptych.layers.normalise import Normalise
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
@@ -85,13 +86,15 @@ class FlavaSizes(ModelConfig):
 class Flava(nn.Module):
     """Image encoder, text encoder, multimodal encoder, a head a term, and the frozen codebook."""
 
-    def __init__(self, config: FlavaSizes, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, config: FlavaSizes, mean: Sequence[float], std: Sequence[float], backbone: BackboneMap | None = None
+    ) -> None:
         super().__init__()
         if config.vision.pooling != "cls" or config.vision.class_tokens != 1 or config.vision.pre_norm:
             raise ConfigError("FLAVA's image encoder has one class token, and no norm before its blocks")
         vision, text, fusion = config.vision, config.text, config.fusion
         self.normalise = Normalise(mean, std)
-        self.image = ImageEncoder(vision)
+        self.image = ImageEncoder(vision, backbone)
         self.text = TextEncoder(text)
         self.fusion = FusionEncoder(fusion, vision.width, text.width)
         self.image_head = nn.Linear(vision.width, config.width)

@@ -38,21 +38,23 @@ def painted(
     """
     if not isinstance(model.codebook, VqModel):
         raise ConfigError("this model's codebook tells codes and makes no pictures of them")
-    shown_BCHW = as_uint8(pixels_BCHW, settings)
+    shown_BCHW, grid = as_uint8(pixels_BCHW, settings), model.config.vision.grid
     height, width = shown_BCHW.shape[-2:]
-    hidden_BHW = hidden_pixels(hidden_BRC, height, width)
     hidden_BP = hidden_patches(hidden_BRC, height, width, model.config.vision.patch_size).flatten(1)
+    codes_BP = model.codes(_blanked(shown_BCHW, hidden_BP, grid))
     states_BSD = model.fuse(pixels_BCHW, hidden_BP, tokens_BT, lengths_B)
-    patches_BPD = patches_of(states_BSD, hidden_BP.shape[1])
-    codes_BP = model.codes(_blanked(shown_BCHW, hidden_BP, model.config.vision.grid))
-    asked_MD = model.fusion.norm_post(patches_BPD[hidden_BP])
-    codes_BP[hidden_BP] = model.mmm_image(asked_MD).argmax(-1)
-    grid = model.config.vision.grid
-    made_BCHW = model.codebook.decode(codes_BP.reshape(-1, grid, grid)).float()
-    if made_BCHW.shape[-1] != shown_BCHW.shape[-1]:
-        made_BCHW = F.interpolate(made_BCHW, shown_BCHW.shape[-2:], mode="bicubic", antialias=True)
-    made = (made_BCHW * 255).round().clamp(0, 255).to(torch.uint8)
-    return torch.where(hidden_BHW[:, None], made, shown_BCHW)
+    asked_MD = patches_of(states_BSD, hidden_BP.shape[1])[hidden_BP]
+    codes_BP[hidden_BP] = model.mmm_image(model.fusion.norm_post(asked_MD)).argmax(-1)
+    made_BCHW = _resized(model.codebook.decode(codes_BP.reshape(-1, grid, grid)), height, width)
+    return torch.where(hidden_pixels(hidden_BRC, height, width)[:, None], made_BCHW, shown_BCHW)
+
+
+def _resized(share_BCHW: Tensor, height: int, width: int) -> Tensor:
+    """uint8 pictures of this size, of pixels in [0, 1]."""
+    values_BCHW = share_BCHW.float()
+    if values_BCHW.shape[-2:] != (height, width):
+        values_BCHW = F.interpolate(values_BCHW, (height, width), mode="bicubic", antialias=True)
+    return (values_BCHW * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def as_uint8(pixels_BCHW: Tensor, settings: ImagePreprocessing) -> Tensor:

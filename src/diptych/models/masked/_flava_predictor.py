@@ -20,11 +20,13 @@ from diptych.core.visual import Image
 from diptych.data.cells import check_cells
 from diptych.data.image_text import ImageTextConfig, ImageTextProcessor
 from diptych.data.text import Tokenizer
+from diptych.layers.feature_map import BackboneMap, saved_backbone
 from diptych.models.masked._flava_cloze import filled
 from diptych.models.masked._flava_module import Flava, FlavaSizes
 from diptych.models.masked._flava_painting import painted
 
 PREDICTION_BATCH = 128
+BACKBONE = "backbone"
 
 
 class PublicFlavaPredictor(Predictor):
@@ -107,13 +109,16 @@ class PublicFlavaPredictor(Predictor):
 
     def save_files(self, folder: Path) -> None:
         self.processor.tokenizer.write(folder / "tokenizer.json")
+        self.module.image.write_backbone(folder / BACKBONE)
 
     @classmethod
     def restore(cls, description: dict[str, Any], folder: Path) -> Self:
         config = from_plain(FlavaSizes, description["model"])
         settings = from_plain(ImageTextConfig, description["processor"])
         processor = ImageTextProcessor(settings, Tokenizer.read(folder))
-        return cls(config, processor, built(config, processor), str(description["name"]))
+        channels, image = config.vision.backbone_channels, settings.image
+        backbone = saved_backbone(folder / BACKBONE, channels, image.mean, image.std)
+        return cls(config, processor, built(config, processor, backbone), str(description["name"]))
 
 
 class FlavaPredictor(PublicFlavaPredictor):
@@ -145,8 +150,8 @@ class FlavaPredictor(PublicFlavaPredictor):
         return pictures
 
 
-def built(config: FlavaSizes, processor: ImageTextProcessor) -> Flava:
-    """The module with fresh weights, for what a processor makes.
+def built(config: FlavaSizes, processor: ImageTextProcessor, backbone: BackboneMap | None = None) -> Flava:
+    """The module with fresh weights, but for a backbone's, for what a processor makes.
 
     Raises:
         ConfigError: the processor makes what the encoders cannot take.
@@ -165,7 +170,7 @@ def built(config: FlavaSizes, processor: ImageTextProcessor) -> Flava:
         )
     if processor.tokenizer.start_id is None:
         raise ConfigError("this tokenizer puts no start token before a text, at which FLAVA reads it")
-    return Flava(config, processor.config.image.mean, processor.config.image.std)
+    return Flava(config, processor.config.image.mean, processor.config.image.std, backbone)
 
 
 def _batches(items: Any) -> Iterator[Any]:

@@ -69,6 +69,7 @@ _READERS = {
     "image": ("mim", "contrastive", *FUSED),
     "image.mask_D": ("mim", *FUSED),
     "image.norm_post": ("mim", "contrastive"),
+    "image.patches.backbone": (),
     "text": ("mlm", "contrastive", *FUSED),
     "text.norm_post": ("mlm", "contrastive"),
     "fusion": FUSED,

@@ -20,6 +20,7 @@ from diptych.layers.bert import INITIAL_STD, BertConfig, MaskedWordHead, rows_at
 from diptych.layers.cross_attention import CrossTransformer
 from diptych.layers.feature_map import BackboneMap
 from diptych.layers.normalise import Normalise
+from diptych.layers.pixel_patches import covered
 from diptych.layers.text_transformer import TextConfig, TextTransformer
 from diptych.layers.vision_transformer import VisionConfig, VisionTransformer
 from diptych.objectives.contrastive import CLIP_SCALE_INIT
@@ -160,10 +161,7 @@ class MaskVlm(nn.Module):
 
     def covered(self, image_BCHW: Tensor, hidden_BP: Tensor) -> Tensor:
         """The normalised pictures with the mean colour, which is 0, in place of the hidden patches."""
-        size, columns = self.patch_size, image_BCHW.shape[-1] // self.patch_size
-        grid_BRC = hidden_BP.view(len(hidden_BP), image_BCHW.shape[-2] // size, columns)
-        pixels_BHW = grid_BRC.repeat_interleave(size, 1).repeat_interleave(size, 2)
-        return image_BCHW.masked_fill(pixels_BHW[:, None], 0)
+        return covered(image_BCHW, hidden_BP, self.patch_size)
 
     def joint_image(self, first_BD: Tensor) -> Tensor:
         """Unit vectors [B, E] of class tokens."""

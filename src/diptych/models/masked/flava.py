@@ -30,6 +30,7 @@ from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, TextPre
 from diptych.data.mixed_pairs import Masks, MixedBatch, MixedPairsProcessor
 from diptych.data.other_captions import OtherCaptions
 from diptych.data.text import Tokenizer
+from diptych.layers.feature_map import BackboneMap
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models.image_tokenizer import vq
@@ -88,6 +89,7 @@ class FlavaTask(GlobalTask[MixedBatch]):
 
     Args:
         codebook: the weights of the trained codebook; None leaves fresh ones, which are only good for tests.
+        backbone: whose cells take the place of patches, where the configuration says so.
     """
 
     processor: MixedPairsProcessor
@@ -98,10 +100,11 @@ class FlavaTask(GlobalTask[MixedBatch]):
         processor: MixedPairsProcessor,
         weights: Weights | None = None,
         codebook: dict[str, Tensor] | None = None,
+        backbone: BackboneMap | None = None,
     ) -> None:
         super().__init__()
         self.config, self.processor, self.weights = config, processor, weights or Weights()
-        self.model = built(config, processor)
+        self.model = built(config, processor, backbone)
         if processor.grid != config.vision.grid:
             raise ConfigError(
                 f"the processor hides patches of a grid of {processor.grid} x {processor.grid}, and the image encoder "
