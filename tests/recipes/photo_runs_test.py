@@ -29,7 +29,11 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mobilenet")
     torch.manual_seed(0)
     config = transformers.MobileNetV2Config(depth_multiplier=0.1, image_size=64)
-    transformers.MobileNetV2Model(config).save_pretrained(folder)
+    model = transformers.MobileNetV2Model(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))  # as it begins, it says the same of every picture
+    model.save_pretrained(folder)
     plain = {"size": 64, "image_mean": [0.4, 0.5, 0.6], "image_std": [0.5, 0.5, 0.5], "resample": 2}
     (folder / "preprocessor_config.json").write_text(json.dumps(plain))
     return folder
