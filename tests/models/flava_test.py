@@ -19,7 +19,7 @@ from diptych.layers.vision_transformer import VisionConfig
 from diptych.models.masked._flava_codes import DalleCodes, GivenCodes, VqCodes
 from diptych.models.masked._flava_module import words_of
 from diptych.models.masked._flava_predictor import FlavaPredictor
-from diptych.models.masked._flava_rows import images_of, planned, texts_of
+from diptych.models.masked._flava_rows import asked_places, images_of, planned, texts_of
 from diptych.models.masked._flava_terms import Weights, check_kinds
 from diptych.models.masked.flava import Config, FlavaTask, tiny_tasks
 
@@ -56,16 +56,17 @@ def only(term: str) -> Weights:
 @torch.no_grad()
 def test_nothing_of_a_hidden_patch_goes_in(task: FlavaTask, batch: MixedBatch) -> None:
     plan = planned(batch, task.weights)
+    places = asked_places(batch, plan, task.weights)
     masked = replace(batch, pixels_BCHW=task.model.normalise(batch.pixels_BCHW))
     hidden = batch.hidden_BP.reshape(-1, 1, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3)
     noise = torch.randn(masked.pixels_BCHW.shape, dtype=torch.float64)
     other = replace(masked, pixels_BCHW=torch.where(hidden, noise, masked.pixels_BCHW))
-    outputs = [task.model(images_of(one, plan), texts_of(one, plan), len(plan.fused)) for one in (masked, other)]
+    outputs = [task.model(images_of(one, plan), texts_of(one, plan), places) for one in (masked, other)]
     assert torch.equal(outputs[0].image_NTD, outputs[1].image_NTD)
-    assert torch.equal(outputs[0].fused_FSD, outputs[1].fused_FSD)
+    assert torch.equal(outputs[0].fused_FMD, outputs[1].fused_FMD)
     assert not torch.equal(outputs[0].image_MD, outputs[1].image_MD)  # rows that are compared see whole pictures
     shown = replace(masked, pixels_BCHW=torch.where(hidden, masked.pixels_BCHW, noise))
-    again = task.model(images_of(shown, plan), texts_of(shown, plan), len(plan.fused))
+    again = task.model(images_of(shown, plan), texts_of(shown, plan), places)
     assert not torch.equal(outputs[0].image_NTD, again.image_NTD)
 
 

@@ -39,7 +39,7 @@ class VisualPrompts(nn.Module):
             x_BTD = self._prompted(x_BTD, layer, special)
             if layer == len(blocks) - 1 and vision.config.pooling == "cls":
                 first_B = torch.zeros(len(x_BTD), dtype=torch.int64, device=x_BTD.device)
-                out: Tensor = vision.norm_post(block(x_BTD, None, positions_B=first_B))
+                out: Tensor = vision.norm_post(block(x_BTD, None, positions=first_B))
                 return out
             x_BTD = block(x_BTD)
         prompts = self.vectors_LPD.shape[1]

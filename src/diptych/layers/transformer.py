@@ -1,6 +1,6 @@
 """Pre-norm transformer blocks.
 
-B batch, T tokens, D width.
+B batch, T tokens, M positions of a row, D width.
 """
 
 from __future__ import annotations
@@ -53,31 +53,33 @@ class Block(nn.Module):
         self.mlp = Mlp(width, hidden, activation)
 
     def forward(
-        self, x_BTD: Tensor, mask_BTS: Tensor | None = None, causal: bool = False, positions_B: Tensor | None = None
+        self, x_BTD: Tensor, mask_BTS: Tensor | None = None, causal: bool = False, positions: Tensor | None = None
     ) -> Tensor:
-        """The output [B, T, D], or [B, D] at one position of each row: one door, which FSDP2 watches.
+        """The output [B, T, D], or at some positions of each row: one door, which FSDP2 watches.
 
         Args:
             mask_BTS: True where a query may look; None for everywhere.
-            positions_B: the only positions to compute; what they may not see must be hidden by a mask [B, 1, T].
+            positions: the only ones to compute, [B] for an output [B, D], or [B, M] for [B, M, D]; what they may not
+                see must be hidden by a mask [B, 1, T].
         """
-        if positions_B is not None:
-            return self._at(x_BTD, positions_B, mask_BTS)
+        if positions is not None:
+            return self._at(x_BTD, positions, mask_BTS)
         x_BTD = x_BTD + self.attention(self.norm1(x_BTD), mask_BTS, causal)
         out: Tensor = x_BTD + self.mlp(self.norm2(x_BTD))
         return out
 
-    def _at(self, x_BTD: Tensor, positions_B: Tensor, mask_B1T: Tensor | None) -> Tensor:
-        """The block's output [B, D] at one position of each row: all that a pooled last block needs.
+    def _at(self, x_BTD: Tensor, positions: Tensor, mask_B1T: Tensor | None) -> Tensor:
+        """The block's output at one position of each row [B, D], or at several [B, M, D]: all that a last block needs.
 
         The other positions serve as keys and values only, so their queries, output map and MLP are not computed.
         """
-        rows = torch.arange(x_BTD.shape[0], device=x_BTD.device)
+        places_BM = positions if positions.ndim == 2 else positions[:, None]
+        rows_B1 = torch.arange(x_BTD.shape[0], device=x_BTD.device)[:, None]
         normed_BTD = self.norm1(x_BTD)
-        query_B1D = normed_BTD[rows, positions_B][:, None]
-        x_BD = x_BTD[rows, positions_B] + self.attention(normed_BTD, mask_B1T, query_BTD=query_B1D)[:, 0]
-        out: Tensor = x_BD + self.mlp(self.norm2(x_BD))
-        return out
+        query_BMD = normed_BTD[rows_B1, places_BM]
+        x_BMD = x_BTD[rows_B1, places_BM] + self.attention(normed_BTD, mask_B1T, query_BTD=query_BMD)
+        out: Tensor = x_BMD + self.mlp(self.norm2(x_BMD))
+        return out if positions.ndim == 2 else out[:, 0]
 
 
 class Transformer(nn.Module):
@@ -124,7 +126,19 @@ class Transformer(nn.Module):
         full_mask = None if causal or mask_B1T is None else mask_B1T
         for block in self.blocks[:-1]:
             x_BTD = self._run(block, x_BTD, full_mask, causal)
-        out: Tensor = self.blocks[-1](x_BTD, mask_B1T, positions_B=positions_B)
+        out: Tensor = self.blocks[-1](x_BTD, mask_B1T, positions=positions_B)
+        return out
+
+    def at(self, x_BTD: Tensor, places_BM: Tensor, mask_B1T: Tensor | None = None) -> Tensor:
+        """The output [B, M, D] at some positions of each row, equal to `forward(...)` there.
+
+        Args:
+            places_BM: int64; may hold a position twice.
+            mask_B1T: True where keys are not padding; None when nothing is.
+        """
+        for block in self.blocks[:-1]:
+            x_BTD = self._run(block, x_BTD, mask_B1T, False)
+        out: Tensor = self.blocks[-1](x_BTD, mask_B1T, positions=places_BM)
         return out
 
     def partly_pooled(self, x_BTD: Tensor, whole: int, mask_B1T: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -140,7 +154,7 @@ class Transformer(nn.Module):
         masks = (None, None) if mask_B1T is None else (mask_B1T[:whole], mask_B1T[whole:])
         states_NTD = self._run(self.blocks[-1], x_BTD[:whole], masks[0], False)
         first_B = torch.zeros(len(x_BTD) - whole, dtype=torch.int64, device=x_BTD.device)
-        first_MD: Tensor = self.blocks[-1](x_BTD[whole:], masks[1], positions_B=first_B)
+        first_MD: Tensor = self.blocks[-1](x_BTD[whole:], masks[1], positions=first_B)
         return states_NTD, first_MD
 
     def _run(self, block: nn.Module, x_BTD: Tensor, mask: Tensor | None, causal: bool) -> Tensor:

@@ -138,17 +138,23 @@ class FusionEncoder(nn.Module):
         )
         self.norm_post = nn.LayerNorm(config.width, eps=config.eps)
 
-    def forward(self, image_NID: Tensor, text_NTD: Tensor, lengths_N: Tensor) -> Tensor:
+    def forward(
+        self, image_NID: Tensor, text_NTD: Tensor, lengths_N: Tensor, places_NM: Tensor | None = None
+    ) -> Tensor:
         """States [N, 1 + I + T, D] before the last norm; padding of the text is seen by nobody.
 
         Args:
             image_NID, text_NTD: states before the last norm of their encoders.
+            places_NM: int64, the only states that are wanted: [N, M, D].
         """
         image, text = self.image_map(image_NID), self.text_map(text_NTD)
         cls = self.cls_D.to(image.dtype).expand(len(image), 1, -1)
         x_NSD = torch.cat([cls, image, text.to(image.dtype)], dim=1)
         seen = 1 + image.shape[1]
-        out: Tensor = self.transformer(x_NSD, inside(x_NSD.shape[1], lengths_N + seen))
+        mask_N1S = inside(x_NSD.shape[1], lengths_N + seen)
+        if places_NM is not None:
+            return self.transformer.at(x_NSD, places_NM, mask_N1S)
+        out: Tensor = self.transformer(x_NSD, mask_N1S)
         return out
 
 

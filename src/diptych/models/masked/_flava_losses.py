@@ -1,29 +1,44 @@
 """FLAVA's terms of scope mean: masked prediction on one side and on both, and matching.
 
-N rows, F fused rows of which the first match, P patches, T tokens, D width.
+N rows, F fused rows of which the first match, M multimodal states that are asked for, P patches, T tokens, D width.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from diptych.core.losses import IGNORED, Losses, Part
 from diptych.data.mixed_pairs import MixedBatch
-from diptych.models.masked._flava_module import Flava, Outputs, patches_of, words_of
+from diptych.models.masked._flava_module import Flava, Outputs
 from diptych.models.masked._flava_rows import Plan, index
 from diptych.models.masked._flava_terms import Weights, counts_of
 from diptych.objectives.masked import masked_positions, token_loss
 
 
-def mean_parts(model: Flava, batch: MixedBatch, plan: Plan, found: Outputs, weights: Weights) -> Losses:
-    """The parts of one pass, each a sum over patches, words or pairs that are asked about."""
-    asked_FP, asked_NP = _codes(model, batch, plan, weights)
-    alone = _alone(model, found, len(plan.fused), asked_NP, _words(batch, plan.texts), weights)
-    matched = _words(batch, plan.fused[: plan.matched])
-    fused = _fused(model, found.fused_FSD, plan.matched, asked_FP, matched, weights)
+def mean_parts(
+    model: Flava, batch: MixedBatch, plan: Plan, found: Outputs, places_FM: Tensor, weights: Weights
+) -> Losses:
+    """The parts of one pass, each a sum over patches, words or pairs that are asked about.
+
+    Args:
+        places_FM: the multimodal states that the pass gave.
+    """
+    codes_FP, codes_NP = _codes(model, batch, plan, weights)
+    sums = _alone(model, found, len(plan.fused), codes_NP, _words(batch, plan.texts), weights)
+    words_FT, places = _words(batch, plan.fused[: plan.matched]), places_FM[: plan.matched]
+    if weights.mmm_image:
+        labels_FM = F.pad(codes_FP, (2, words_FT.shape[1]), value=IGNORED).gather(1, places)
+        sums["mmm_image"] = _fused(model, found, labels_FM, model.mmm_image)
+    if weights.mmm_text:
+        labels_FM = F.pad(words_FT, (2 + codes_FP.shape[1], 0), value=IGNORED).gather(1, places)
+        sums["mmm_text"] = _fused(model, found, labels_FM, model.mmm_text)
+    if weights.itm:
+        answers_F = (torch.arange(len(places_FM), device=places_FM.device) < plan.matched).long()
+        sums["itm"] = token_loss(model.itm(model.fusion.norm_post(found.fused_FMD[:, 0])), answers_F)
     counts, every = counts_of(batch, weights), weights.all()
-    return {name: Part(value, counts[name], every[name]) for name, value in {**alone, **fused}.items()}
+    return {name: Part(value, counts[name], every[name]) for name, value in sums.items()}
 
 
 def _alone(
@@ -38,20 +53,9 @@ def _alone(
     return sums
 
 
-def _fused(
-    model: Flava, states_FSD: Tensor, matched: int, codes_MP: Tensor, words_MT: Tensor, weights: Weights
-) -> dict[str, Tensor]:
-    """Of pairs: what is hidden in those that match, and which do."""
-    patches, norm, sums = model.config.vision.grid**2, model.fusion.norm_post, {}
-    states_MSD = states_FSD[:matched]
-    if weights.mmm_image:
-        sums["mmm_image"] = _predicted(patches_of(states_MSD, patches), codes_MP, norm, model.mmm_image)
-    if weights.mmm_text:
-        sums["mmm_text"] = _predicted(words_of(states_MSD, patches), words_MT, norm, model.mmm_text)
-    if weights.itm:
-        answers_F = (torch.arange(len(states_FSD), device=states_FSD.device) < matched).long()
-        sums["itm"] = token_loss(model.itm(norm(states_FSD[:, 0])), answers_F)
-    return sums
+def _fused(model: Flava, found: Outputs, labels_FM: Tensor, head: nn.Module) -> Tensor:
+    """Of pairs that match, which stand first among those that are fused."""
+    return _predicted(found.fused_FMD[: len(labels_FM)], labels_FM, model.fusion.norm_post, head)
 
 
 def _predicted(states_NTD: Tensor, labels_NT: Tensor, norm: nn.Module, head: nn.Module) -> Tensor:

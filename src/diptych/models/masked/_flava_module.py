@@ -57,14 +57,14 @@ class Outputs(NamedTuple):
     Attributes:
         image_NTD, text_NTD: states before the last norm of the rows that were read whole.
         image_MD, text_MD: unit vectors of the other rows.
-        fused_FSD: states of the multimodal encoder before its last norm: CLS, the picture's CLS and patches, the text.
+        fused_FMD: the states of the multimodal encoder that were asked for, before its last norm.
     """
 
     image_NTD: Tensor
     text_NTD: Tensor
     image_MD: Tensor
     text_MD: Tensor
-    fused_FSD: Tensor
+    fused_FMD: Tensor
 
 
 @dataclass(frozen=True)
@@ -116,12 +116,14 @@ class Flava(nn.Module):
             self.codebook.eval()
         return self
 
-    def forward(self, images: Images, texts: Texts, fused: int) -> Outputs:
+    def forward(self, images: Images, texts: Texts, places_FM: Tensor) -> Outputs:
         """One pass of each encoder.
 
         Args:
-            fused: how many rows, from the first on, the multimodal encoder is given: row i of both sides is a pair.
+            places_FM: the multimodal states that are wanted of the first F rows, in which row i of both sides is a
+                pair: CLS, the picture's CLS and patches and the text are counted in this order.
         """
+        fused = len(places_FM)
         pixels_NCHW = self.normalise(images.pixels_NCHW)
         image = self.image.states(pixels_NCHW, images.hidden_NP, images.whole)
         whole = texts.whole
@@ -131,7 +133,7 @@ class Flava(nn.Module):
             text_NTD,
             F.normalize(self.image_head(image.first_MD), dim=-1),
             self.encode_text(texts.tokens_NT[whole:], texts.lengths_N[whole:]),
-            self.fusion(image.states_NTD[:fused], text_NTD[:fused], texts.lengths_N[:fused]),
+            self.fusion(image.states_NTD[:fused], text_NTD[:fused], texts.lengths_N[:fused], places_FM),
         )
 
     def encode_image(self, pixels_BCHW: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from diptych.core.losses import IGNORED
 from diptych.core.task import Features
 from diptych.data.mixed_pairs import PAIRS, Kind, MixedBatch
 from diptych.models.masked._flava_module import Images, Outputs, Texts
@@ -60,6 +61,24 @@ def texts_of(batch: MixedBatch, plan: Plan) -> Texts:
     masked, shown = index([*plan.fused, *plan.texts], device), index(plan.compared, device)
     tokens_NT = torch.cat([batch.masked_BT[masked], batch.tokens_BT[shown]])
     return Texts(tokens_NT, batch.lengths_B[torch.cat([masked, shown])], len(masked))
+
+
+def asked_places(batch: MixedBatch, plan: Plan, weights: Weights) -> Tensor:
+    """Which multimodal states [F, M] the heads read of the fused rows: the last block computes no others.
+
+    CLS, then the hidden patches and the words that are asked about, of pairs that match; rows are filled up with CLS.
+    """
+    device, pairs, sides = batch.hidden_BP.device, len(plan.fused), (bool(weights.mmm_image), bool(weights.mmm_text))
+    at = index(plan.fused, device)
+    cls_F1 = torch.ones(pairs, 1, dtype=torch.bool, device=device)
+    matched_F1 = torch.arange(pairs, device=device)[:, None] < plan.matched
+    hidden_FP = batch.hidden_BP[at] & matched_F1 & sides[0]
+    words_FT = (batch.labels_BT[at] != IGNORED) & matched_F1 & sides[1]
+    asked_FS = torch.cat([cls_F1, torch.zeros_like(cls_F1), hidden_FP, words_FT], dim=1)
+    rows = (batch.asked[row] for row in plan.fused[: plan.matched])
+    most = 1 + max((patches * sides[0] + words * sides[1] for patches, words in rows), default=0)
+    places_FM = (~asked_FS).to(torch.int8).argsort(dim=1, stable=True)[:, :most]
+    return places_FM * asked_FS.gather(1, places_FM)
 
 
 def compared_rows(batch: MixedBatch, plan: Plan, found: Outputs) -> Features:

@@ -40,7 +40,7 @@ from diptych.models.masked._flava_losses import mean_parts
 from diptych.models.masked._flava_module import FlavaSizes
 from diptych.models.masked._flava_predictor import FlavaPredictor, PublicFlavaPredictor, built
 from diptych.models.masked._flava_public import read_flava
-from diptych.models.masked._flava_rows import compared_rows, images_of, planned, texts_of
+from diptych.models.masked._flava_rows import asked_places, compared_rows, images_of, planned, texts_of
 from diptych.models.masked._flava_terms import Weights, counts_of, freeze_unused
 from diptych.objectives.contrastive import CLIP_SCALE_MAX
 from diptych.objectives.gated_contrastive import gated_info_nce
@@ -118,8 +118,9 @@ class FlavaTask(GlobalTask[MixedBatch]):
     def features(self, batch: MixedBatch, phase: str = "main") -> LocalOutput:
         """Unit vectors "image" and "text" [B, D], 0 for rows that are no pair; "pair" and "matched" say which are."""
         plan = planned(batch, self.weights)
-        found = self.model(images_of(batch, plan), texts_of(batch, plan), len(plan.fused))
-        parts = mean_parts(self.model, batch, plan, found, self.weights)
+        places_FM = asked_places(batch, plan, self.weights)
+        found = self.model(images_of(batch, plan), texts_of(batch, plan), places_FM)
+        parts = mean_parts(self.model, batch, plan, found, places_FM, self.weights)
         return LocalOutput(compared_rows(batch, plan, found), parts)
 
     def losses_from(self, features: Features, phase: str = "main") -> Losses:
