@@ -6,6 +6,7 @@ B batch, T tokens, D width.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,19 @@ def in_length_buckets(
         rows.append(encode(tokens_BT[chosen, : ordered[end - 1]], lengths_B[chosen]))
         begin = end
     return torch.cat(rows)[order_B.argsort()]
+
+
+def rows_by_length(lengths_B: Tensor, buckets: int) -> list[tuple[Tensor, int]]:
+    """Rows of a batch in pieces of similar length: int64 indices, and the longest row of each; every row once.
+
+    For what has more to take along than tokens. One piece, in order, where little would be gained, or of no rows.
+    """
+    lengths = lengths_B.tolist()
+    cuts = bucket_ends(lengths, buckets) if lengths else [0]
+    if len(cuts) == 1:
+        return [(torch.arange(len(lengths), device=lengths_B.device), max(lengths, default=1))]
+    order_B, ordered = lengths_B.argsort(stable=True), sorted(lengths)
+    return [(order_B[begin:end], ordered[end - 1]) for begin, end in pairwise([0, *cuts])]
 
 
 def most_buckets(tower: nn.Module) -> int:

@@ -77,9 +77,11 @@ class Block(nn.Module):
         rows_B1 = torch.arange(x_BTD.shape[0], device=x_BTD.device)[:, None]
         normed_BTD = self.norm1(x_BTD)
         query_BMD = normed_BTD[rows_B1, places_BM]
-        x_BMD = x_BTD[rows_B1, places_BM] + self.attention(normed_BTD, mask_B1T, query_BTD=query_BMD)
-        out: Tensor = x_BMD + self.mlp(self.norm2(x_BMD))
-        return out if positions.ndim == 2 else out[:, 0]
+        x = x_BTD[rows_B1, places_BM] + self.attention(normed_BTD, mask_B1T, query_BTD=query_BMD)
+        if positions.ndim == 1:
+            x = x[:, 0]
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
 
 
 class Transformer(nn.Module):

@@ -26,7 +26,7 @@ def mean_parts(
         places_FM: the multimodal states that the pass gave.
     """
     codes_FP, codes_NP = _codes(model, batch, plan, weights)
-    sums = _alone(model, found, len(plan.fused), codes_NP, _words(batch, plan.texts), weights)
+    sums = _alone(model, found, codes_NP, _words(batch, plan.texts), weights)
     words_FT, places = _words(batch, plan.fused[: plan.matched]), places_FM[: plan.matched]
     if weights.mmm_image:
         labels_FM = F.pad(codes_FP, (2, words_FT.shape[1]), value=IGNORED).gather(1, places)
@@ -41,15 +41,13 @@ def mean_parts(
     return {name: Part(value, counts[name], every[name]) for name, value in sums.items()}
 
 
-def _alone(
-    model: Flava, found: Outputs, pairs: int, codes_NP: Tensor, words_NT: Tensor, weights: Weights
-) -> dict[str, Tensor]:
-    """Of rows that have one side only, which stand behind the pairs."""
+def _alone(model: Flava, found: Outputs, codes_NP: Tensor, words_NT: Tensor, weights: Weights) -> dict[str, Tensor]:
+    """Of rows that have one side only."""
     sums = {}
     if weights.mim:
-        sums["mim"] = _predicted(found.image_NTD[pairs:, 1:], codes_NP, model.image.norm_post, model.mim)
+        sums["mim"] = _predicted(found.image_NTD[:, 1:], codes_NP, model.image.norm_post, model.mim)
     if weights.mlm:
-        sums["mlm"] = _predicted(found.text_NTD[pairs:], words_NT, model.text.norm_post, model.mlm)
+        sums["mlm"] = _predicted(found.text_NTD, words_NT, model.text.norm_post, model.mlm)
     return sums
 
 

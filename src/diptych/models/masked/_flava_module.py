@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError
 from diptych.layers.feature_map import BackboneMap
+from diptych.layers.length_buckets import most_buckets, rows_by_length
 from diptych.layers.normalise import Normalise
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
@@ -55,7 +56,7 @@ class Outputs(NamedTuple):
     """What one pass gives.
 
     Attributes:
-        image_NTD, text_NTD: states before the last norm of the rows that were read whole.
+        image_NTD, text_NTD: states before the last norm of masked rows that are alone.
         image_MD, text_MD: unit vectors of the other rows.
         fused_FMD: the states of the multimodal encoder that were asked for, before its last norm.
     """
@@ -127,14 +128,22 @@ class Flava(nn.Module):
         pixels_NCHW = self.normalise(images.pixels_NCHW)
         image = self.image.states(pixels_NCHW, images.hidden_NP, images.whole)
         whole = texts.whole
-        text_NTD = self.text.states(texts.tokens_NT[:whole], texts.lengths_N[:whole])
         return Outputs(
-            image.states_NTD,
-            text_NTD,
+            image.states_NTD[fused:],
+            self.text.states(texts.tokens_NT[fused:whole], texts.lengths_N[fused:whole]),
             F.normalize(self.image_head(image.first_MD), dim=-1),
             self.encode_text(texts.tokens_NT[whole:], texts.lengths_N[whole:]),
-            self.fusion(image.states_NTD[:fused], text_NTD[:fused], texts.lengths_N[:fused], places_FM),
+            self._fused(image.states_NTD[:fused], texts.tokens_NT[:fused], texts.lengths_N[:fused], places_FM),
         )
+
+    def _fused(self, image_FID: Tensor, tokens_FT: Tensor, lengths_F: Tensor, places_FM: Tensor) -> Tensor:
+        """Some multimodal states [F, M, D] of pairs, computed on as little padding of the texts as may be."""
+        pieces = rows_by_length(lengths_F, most_buckets(self))
+        found = []
+        for rows, longest in pieces:
+            text = self.text.states(tokens_FT[rows, :longest], lengths_F[rows])
+            found.append(self.fusion(image_FID[rows], text, lengths_F[rows], places_FM[rows]))
+        return torch.cat(found)[torch.cat([rows for rows, _ in pieces]).argsort()]
 
     def encode_image(self, pixels_BCHW: Tensor) -> Tensor:
         """Unit vectors [B, D] of pictures with nothing hidden."""
