@@ -43,7 +43,10 @@ Step = Callable[[MixedBatch], float]
 
 
 def batches(count: int, size: int) -> list[MixedBatch]:
-    """Captions of 8 to 40 tokens, 13 on average and about 30 in the longest of 64; 19 of 49 patches hidden and about 15 % of the words."""
+    """Captions of 8 to 40 tokens, 13 on average and about 30 in the longest of 64.
+
+    Hidden are 19 of 49 patches, and about 15 % of the words.
+    """
     generator = torch.Generator().manual_seed(0)
     return [_batch(size, generator) for _ in range(count)]
 
