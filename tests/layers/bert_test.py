@@ -10,7 +10,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from diptych.layers.bert import INITIAL_STD, BertConfig, BertEncoder, MaskedWordHead, rows_at
+from diptych.layers.bert import INITIAL_STD, BertConfig, BertEncoder, MaskedWordHead, initialise, rows_at
 from diptych.layers.transformer import Activation
 
 HF: Any = transformers
@@ -141,9 +141,13 @@ def test_recomputed_blocks_give_the_same_gradients() -> None:
         torch.testing.assert_close(one, other)
 
 
-def test_it_begins_as_bert_does() -> None:
+def test_matrices_begin_so_that_they_keep_the_size_of_what_passes() -> None:
     torch.manual_seed(0)
     encoder = BertEncoder(BertConfig(width=96, heads=3, hidden=384, depth=3))
-    weights = torch.cat([p.flatten() for name, p in encoder.named_parameters() if p.ndim == 2])
-    assert float(weights.detach().std()) == pytest.approx(INITIAL_STD, rel=0.02)
+    for name, matrix in encoder.named_parameters():
+        if matrix.ndim == 2:
+            assert float(matrix.detach().std()) == pytest.approx(matrix.shape[1] ** -0.5, rel=0.03), name
+    words = nn.Embedding(500, 96)
+    initialise(words)
+    assert float(words.weight.detach().std()) == pytest.approx(INITIAL_STD, rel=0.03)
     assert all(float(p.detach().abs().max()) == 0 for name, p in encoder.named_parameters() if name.endswith("bias"))

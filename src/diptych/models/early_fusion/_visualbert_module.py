@@ -18,7 +18,7 @@ from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError, DataError
 from diptych.core.losses import IGNORED
 from diptych.data.region_batch import Pictures
-from diptych.layers.bert import BertConfig, BertEncoder, MaskedWordHead, initialise
+from diptych.layers.bert import INITIAL_STD, BertConfig, BertEncoder, MaskedWordHead, initialise
 from diptych.layers.feature_map import BackboneMapConfig, ConvMapConfig
 from diptych.models.early_fusion._region_encoder import RegionEncoder
 
@@ -98,6 +98,8 @@ class Embeddings(nn.Module):
         self.geometry = nn.Linear(5, text.width, bias=False) if config.box_geometry else None
         self.norm = nn.LayerNorm(text.width, eps=text.eps)
         initialise(self)
+        if self.geometry is not None:  # of few inputs, and not to drown what is in the region
+            nn.init.normal_(self.geometry.weight, std=INITIAL_STD)
         with torch.no_grad():  # regions begin as the words' segments and positions do, as in the released code
             self.region_types.weight.copy_(self.types.weight)
             self.region_positions.weight.copy_(self.positions.weight)
@@ -163,7 +165,8 @@ class VisualBert(nn.Module):
         self.word_head = MaskedWordHead(config.text)
         self.match_head = nn.Linear(width, 2)
         initialise(self.pooler)
-        initialise(self.match_head)
+        nn.init.normal_(self.match_head.weight, std=INITIAL_STD)  # undecided
+        nn.init.zeros_(self.match_head.bias)
 
     def look(self, pictures: Pictures) -> Seen:
         """The region features of pictures.
