@@ -74,7 +74,7 @@ class AutoencoderConfig:
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions, each after a group norm and SiLU, added to their input."""
+    """Two convolutions, each after a group norm and SiLU, added to their input; a fresh one adds nothing."""
 
     def __init__(self, inputs: int, outputs: int, groups: int) -> None:
         super().__init__()
@@ -83,6 +83,8 @@ class ResidualBlock(nn.Module):
         self.norm2 = nn.GroupNorm(groups, outputs, eps=_EPS)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         h_BCHW = self.conv1(F.silu(self.norm1(x_BCHW)))

@@ -11,7 +11,6 @@ from diptych.core.source import Source
 from diptych.core.task import Task
 from diptych.data.images import ImagePreprocessing
 from diptych.data.pictures import PictureProcessor
-from diptych.data.views import Views
 from diptych.evaluation.runner import evaluate
 from diptych.models.image_tokenizer import vq
 from diptych.recipes._pairs import split_data
@@ -66,10 +65,11 @@ def vq_tiny() -> VqRun:
     """Scenes of up to three objects; any pictures with `--data`."""
     return VqRun(
         name="vq_tiny",
-        image=ImagePreprocessing(64, mean=vq.MEAN, std=vq.STD, views=Views(crop_scale=(0.8, 1.0), flip=0.5)),
-        batch_size=16,
-        budget=Budget(steps=1200),
+        image=ImagePreprocessing(64, mean=vq.MEAN, std=vq.STD, views=None),
+        batch_size=4,
+        budget=Budget(samples=28_000),
         optimizer=AdamWConfig(lr=2e-3, weight_decay=0.0, beta2=0.99),
         schedule=WarmupCosine(warmup=50),
-        evaluate_every=400,
+        log_every=100,
+        evaluate_every=1750,
     )

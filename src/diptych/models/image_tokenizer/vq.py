@@ -67,10 +67,14 @@ class Config(ModelConfig):
 
     @classmethod
     def tiny(cls, codes: int = 256) -> Config:
-        """64 pixels to 8 x 8 codes; trains on a CPU in about two minutes."""
+        """64 pixels to 8 x 8 codes; trains on a CPU in a few minutes.
+
+        One stage on squares of 8 x 8 pixels, and codes as wide as half a stage: on the scenes that learns more in the
+        same time than more stages, narrower codes or larger batches.
+        """
         return cls(
-            AutoencoderConfig((32, 64), blocks=1, latent=16, groups=8, attention=False, patch=4),
-            QuantizerConfig(codes, 8, restart_every=10),
+            AutoencoderConfig((64,), blocks=1, latent=64, groups=8, attention=False, patch=8),
+            QuantizerConfig(codes, 32, restart_every=10),
         )
 
 
