@@ -24,7 +24,8 @@ from diptych.models.masked import flava
 from diptych.models.masked._flava_codes import GivenCodes, VqCodes
 from diptych.models.masked._flava_encoders import FusionConfig
 from diptych.models.masked._flava_terms import Weights
-from diptych.recipes._flava import CodebookStage, FirstStage, FlavaRun
+from diptych.recipes._alignment import Alignment
+from diptych.recipes._flava import CodebookStage, FlavaRun
 from diptych.recipes.flava_tiny import flava_tiny
 from diptych.recipes.flickr8k_flava import flickr8k_flava
 from diptych.training import checkpoint
@@ -71,7 +72,7 @@ def names_of(run: FlavaRun) -> list[str]:
 
 def test_stages_are_those_that_the_terms_need() -> None:
     assert names_of(tiny()) == ["tokenizer", "codes", "train"]
-    assert names_of(tiny(first=FirstStage(samples=32, batch_size=16))) == ["tokenizer", "codes", "first", "train"]
+    assert names_of(tiny(alignment=Alignment(samples=32, batch_size=16))) == ["tokenizer", "codes", "align", "train"]
     assert names_of(tiny(weights=Weights(mim=0, mmm_image=0))) == ["tokenizer", "train"]
     assert from_plain(FlavaRun, to_plain(tiny())) == tiny()
     assert flickr8k_flava().data == ""
@@ -79,8 +80,8 @@ def test_stages_are_those_that_the_terms_need() -> None:
 
 def test_the_codebook_and_the_first_stage_are_handed_on(tmp_path: Path) -> None:
     """And the last stage leaves the codebook as it is."""
-    folder = fit(tiny(first=FirstStage(samples=32, batch_size=16, warmup=1)), tmp_path / "run")
-    codes, first, last = (task_of(folder, stage) for stage in ("codes", "first", "train"))
+    folder = fit(tiny(alignment=Alignment(samples=32, batch_size=16)), tmp_path / "run")
+    codes, first, last = (task_of(folder, stage) for stage in ("codes", "align", "train"))
     for name, rows in codes.items():
         if "quantizer" in name and "codebook" not in name:
             continue  # counts of the codebook's own training
@@ -124,5 +125,5 @@ def test_added_pictures_and_texts_are_mixed_in_their_shares() -> None:
 def test_settings_that_cannot_be_are_refused() -> None:
     with pytest.raises(ConfigError, match="trains its own codebook"):
         tiny(model=replace(tiny().model, codes=GivenCodes(16)))
-    with pytest.raises(ConfigError, match="first stage"):
-        FirstStage(samples=-1)
+    with pytest.raises(ConfigError, match="alignment of -1"):
+        Alignment(samples=-1)

@@ -14,8 +14,9 @@ from diptych.core.config import from_plain, to_plain
 from diptych.core.errors import ConfigError
 from diptych.core.records.run_folder import RunFolder
 from diptych.models.masked.maskvlm import Config, MaskVlmOptions, MaskVlmPredictor
+from diptych.recipes._alignment import Alignment
 from diptych.recipes.flickr8k_maskvlm import flickr8k_maskvlm
-from diptych.recipes.maskvlm_tiny import Alignment, MaskVlmRun, maskvlm_tiny
+from diptych.recipes.maskvlm_tiny import MaskVlmRun, maskvlm_tiny
 from diptych.training import checkpoint
 from diptych.training.fit import fit
 from diptych.training.run import Budget

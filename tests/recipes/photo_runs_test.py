@@ -15,9 +15,9 @@ from diptych.core.errors import ConfigError, DataError
 from diptych.core.records.results import read_result
 from diptych.data.open import open_source
 from diptych.models.masked import maskvlm
+from diptych.recipes._alignment import Alignment
 from diptych.recipes.flickr8k_flava import PhotoFlavaRun, flickr8k_flava
 from diptych.recipes.flickr8k_maskvlm import PhotoRun, flickr8k_maskvlm
-from diptych.recipes.maskvlm_tiny import Alignment
 from diptych.training import checkpoint
 from diptych.training.fit import fit
 from diptych.training.run import Budget
@@ -102,7 +102,7 @@ def tiny_flava(backbone: Path) -> PhotoFlavaRun:
         model=model,
         masks=replace(run.masks, alone=(0.3, 0.3)),
         codebook=replace(run.codebook, steps=2, batch_size=8),
-        first=replace(run.first, samples=16, batch_size=8),
+        alignment=Alignment(samples=16),
         batch_size=8,
         budget=Budget(steps=2),
         evaluate_every=0,

@@ -23,6 +23,7 @@ from diptych.models.image_tokenizer import vq
 from diptych.models.masked import flava
 from diptych.models.masked._flava_codes import VqCodes
 from diptych.models.masked._flava_terms import Weights, check_kinds
+from diptych.recipes._alignment import Alignment
 from diptych.recipes._pairs import SELECTED_BY, PairsRun, all_captions, retrieval_on
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget, Run
@@ -56,40 +57,6 @@ class CodebookStage:
         )
 
 
-@dataclass(frozen=True)
-class FirstStage:
-    """The contrastive term alone, on whole pairs, before all six: FLAVA too begins with encoders that know something.
-
-    Attributes:
-        samples: how many pairs it sees; 0 for no such stage.
-        batch_size: of this stage.
-        lr_scale: multiplies the run's learning rate.
-        warmup: steps until that rate is reached.
-    """
-
-    samples: int = 0
-    batch_size: int = 256
-    lr_scale: float = 1.0
-    warmup: int = 100
-
-    def __post_init__(self) -> None:
-        if self.samples < 0 or self.lr_scale <= 0:
-            raise ConfigError(
-                f"a first stage of {self.samples} samples at {self.lr_scale} of the learning rate: give 0 samples or "
-                f"more, and a rate above 0"
-            )
-
-    def applied_to(self, run: Run) -> Run:
-        """The settings of the stage."""
-        return replace(
-            run,
-            budget=Budget(samples=self.samples),
-            batch_size=self.batch_size,
-            optimizer=replace(run.optimizer, lr=run.optimizer.lr * self.lr_scale),
-            schedule=replace(run.schedule, warmup=self.warmup),
-        )
-
-
 @dataclass(frozen=True, kw_only=True)
 class FlavaRun(PairsRun):
     """FLAVA from scratch.
@@ -98,7 +65,7 @@ class FlavaRun(PairsRun):
         weights: of the six terms.
         masks: what is hidden, and which shares of the pairs are mismatched or taken as pictures and texts alone.
         codebook: how the codes are learned.
-        first: a stage of the contrastive term alone.
+        alignment: a first stage of the contrastive term alone, from whose weights the next goes on.
         pictures, texts: data whose pictures, or texts, are added to the pairs; "" for none.
         shares: of pairs, added pictures and added texts in what is trained on; those of what is not added do not count.
     """
@@ -107,7 +74,7 @@ class FlavaRun(PairsRun):
     weights: Weights = field(default_factory=Weights)
     masks: Masks = field(default_factory=Masks)
     codebook: CodebookStage = field(default_factory=CodebookStage)
-    first: FirstStage = field(default_factory=FirstStage)
+    alignment: Alignment = field(default_factory=Alignment)
     pictures: str = ""
     texts: str = ""
     shares: tuple[float, float, float] = (0.6, 0.2, 0.2)
@@ -136,8 +103,8 @@ class FlavaRun(PairsRun):
         stages: list[Stage] = [self.tokenizer_stage(mask=True)]
         if self.weights.used() & {"mim", "mmm_image"}:
             stages.append(self._codes())
-        if self.first.samples:
-            stages.append(self._first())
+        if self.alignment.samples:
+            stages.append(self._align())
         return (*stages, self._train())
 
     def evaluator(self, context: Context) -> Evaluate:
@@ -176,24 +143,23 @@ class FlavaRun(PairsRun):
         assert isinstance(self.model.codes, VqCodes)
         return self.model.codes
 
-    def _first(self) -> Train:
+    def _align(self) -> Train:
         def task(context: Context) -> flava.FlavaTask:
             only = Weights(mim=0, mlm=0, contrastive=1, mmm_image=0, mmm_text=0, itm=0)
             return self._task(context, only, replace(self.masks, mismatched=0.0, alone=(0.0, 0.0)))
 
         return Train(
-            "first",
+            "align",
             source=lambda context: self.pairs(),
             task=task,
-            evaluate=lambda context: retrieval_on(self.selection_data()),
-            settings=self.first.applied_to(self),
+            settings=self.alignment.applied_to(self),
         )
 
     def _train(self) -> Train:
         def task(context: Context) -> flava.FlavaTask:
             task = self._task(context, self.weights, self.masks)
-            if self.first.samples:
-                task.load_state_dict(context.trained("first"))
+            if self.alignment.samples:
+                task.load_state_dict(context.trained("align"))
             return task
 
         source = self.training_data()

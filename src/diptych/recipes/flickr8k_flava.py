@@ -15,8 +15,9 @@ from diptych.models.masked import flava
 from diptych.models.masked._flava_codes import VqCodes
 from diptych.models.masked._flava_encoders import FusionConfig
 from diptych.models.masked._flava_terms import Weights
+from diptych.recipes._alignment import Alignment
 from diptych.recipes._backbone import Backbone
-from diptych.recipes._flava import CodebookStage, FirstStage, FlavaRun
+from diptych.recipes._flava import CodebookStage, FlavaRun
 from diptych.recipes._pairs import report_on
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget
@@ -66,7 +67,7 @@ def flickr8k_flava() -> PhotoFlavaRun:
         vocab_size=4096,
         masks=Masks(mismatched=0.2, alone=(0.05, 0.05)),
         codebook=CodebookStage(steps=400, batch_size=32),
-        first=FirstStage(samples=40_000, batch_size=128, lr_scale=2.0),
+        alignment=Alignment(samples=40_000, lr_scale=2.0),
         batch_size=128,
         precision="auto",
         model=flava.Config(vision, text, FusionConfig(256, 2, 4, 1024, eps=1e-6), 256, codes),

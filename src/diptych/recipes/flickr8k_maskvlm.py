@@ -11,9 +11,10 @@ from diptych.data.views import Views
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models.masked import maskvlm
+from diptych.recipes._alignment import Alignment
 from diptych.recipes._backbone import Backbone
 from diptych.recipes._pairs import report_on
-from diptych.recipes.maskvlm_tiny import Alignment, MaskVlmRun
+from diptych.recipes.maskvlm_tiny import MaskVlmRun
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget
 from diptych.training.stages import Context, Stage, fitted_tokenizer

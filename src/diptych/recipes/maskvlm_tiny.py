@@ -9,44 +9,11 @@ from diptych.core.errors import ConfigError
 from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
 from diptych.data.views import Views
 from diptych.models.masked import maskvlm
+from diptych.recipes._alignment import Alignment
 from diptych.recipes._pairs import SELECTED_BY, PairsRun
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
-from diptych.training.run import Budget, Run
+from diptych.training.run import Budget
 from diptych.training.stages import Context, Stage, Train, fitted_tokenizer
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """A first stage with the contrastive loss alone, at a fifth of the cost of a step with all losses.
-
-    The other losses are learned sooner between encoders that know which words go with which picture.
-
-    Attributes:
-        samples: seen in it; 0 for no such stage.
-        batch_size: of its global batch; 0 for that of the run.
-        lr_scale: multiplies the run's learning rate.
-    """
-
-    samples: int = 0
-    batch_size: int = 0
-    lr_scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.samples < 0 or self.batch_size < 0 or self.lr_scale <= 0:
-            raise ConfigError(
-                f"alignment of {self.samples} samples in batches of {self.batch_size} at {self.lr_scale} of the "
-                f"learning rate: give 0 or more of both, and a rate above 0"
-            )
-
-    def applied_to(self, run: Run) -> Run:
-        """The settings of the stage; nothing is selected on it, so it is not measured."""
-        return replace(
-            run,
-            budget=Budget(samples=self.samples),
-            batch_size=self.batch_size or run.batch_size,
-            optimizer=replace(run.optimizer, lr=run.optimizer.lr * self.lr_scale),
-            evaluate_every=0,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
