@@ -138,9 +138,8 @@ class VisualBertPredictor(Predictor):
             tokens = self.processor.tokens([texts[index] for index in chosen])
             tokens_NT, lengths_N = (part.to(self.device) for part in tokens)
             first_N1 = torch.zeros(len(chosen), 1, dtype=torch.int64, device=self.device)
-            hidden_N1D = self.module(
-                tokens_NT, lengths_N, seen_of(self.module, self.processor, visuals, chosen), first_N1
-            )
+            seen = seen_of(self.module, self.processor, visuals, chosen)
+            hidden_N1D = self.module(tokens_NT, lengths_N, seen, first_N1)
             logits_N2 = self.module.match_logits(hidden_N1D[:, 0]).float().cpu()
             rows.append(logits_N2[:, 0] - logits_N2[:, 1])
         return torch.cat(rows) if rows else torch.zeros(0)
@@ -157,21 +156,16 @@ class VisualBertPredictor(Predictor):
         same_length(visuals, texts, Verb.FILL_TEXT)
 
         def predict(places: Places) -> Tensor:
-            moved = [part.to(self.device) for part in (places.tokens_NT, places.lengths_N, places.places_NM)]
-            hidden_NMD: Tensor = self.module(
-                moved[0], moved[1], seen_of(self.module, self.processor, visuals, places.texts_N), moved[2]
-            )
-            return self.module.word_logits(hidden_NMD)
+            _, *rows = places
+            tokens_NT, lengths_N, places_NM = (part.to(self.device) for part in rows)
+            seen = seen_of(self.module, self.processor, visuals, places.texts_N)
+            return self.module.word_logits(self.module(tokens_NT, lengths_N, seen, places_NM))
 
         return fill_text(self.processor.tokenizer, self.processor.config.text.max_length, texts, choices, predict)
 
     @torch.inference_mode()
     def region_features(self, visuals: Sequence[Any]) -> tuple[Tensor, Tensor]:
-        """What the model sees of pictures: features [N, R, F] and how many regions each has [N], on the CPU.
-
-        Raises:
-            DataError: the model has no region extractor, or a picture cannot be read.
-        """
+        """What the model sees of pictures: features [N, R, F] and how many regions each has [N], on the CPU."""
         seen = self.module.look(self.processor.pictures(visuals).to(self.device))
         return seen.features_BRF.float().cpu(), seen.counts_B.cpu()
 
