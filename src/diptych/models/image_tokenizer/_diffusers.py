@@ -105,8 +105,16 @@ def write_folder(folder: Path, sizes: VqSizes, state: Mapping[str, Tensor]) -> N
             f"diffusers' VQModel takes pixels as they are, and this model squares of {config.patch} x {config.patch}: "
             f"it has no format there; train one with autoencoder.patch 1 to share it"
         )
+    (folder / "config.json").write_text(json.dumps(_configuration(sizes), indent=2) + "\n", encoding="utf-8")
+    ours = {name: tensor.detach().cpu().to(torch.float32) for name, tensor in state.items() if name not in _OF_TRAINING}
+    save_file(write(entries(config), ours), folder / f"{STEM}.safetensors", metadata={"format": "pt"})
+
+
+def _configuration(sizes: VqSizes) -> dict[str, Any]:
+    """What `read_sizes` reads."""
+    config = sizes.autoencoder
     stages = len(config.channels)
-    plain = {
+    return {
         "_class_name": "VQModel",
         **_FIXED,
         "down_block_types": ["DownEncoderBlock2D"] * stages,
@@ -121,9 +129,6 @@ def write_folder(folder: Path, sizes: VqSizes, state: Mapping[str, Tensor]) -> N
         "scaling_factor": sizes.scaling,
         "mid_block_add_attention": config.attention,
     }
-    (folder / "config.json").write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
-    ours = {name: tensor.detach().cpu().to(torch.float32) for name, tensor in state.items() if name not in _OF_TRAINING}
-    save_file(write(entries(config), ours), folder / f"{STEM}.safetensors", metadata={"format": "pt"})
 
 
 def entries(config: AutoencoderConfig, attention: tuple[str, ...] = _ATTENTION) -> list[Entry]:

@@ -136,5 +136,10 @@ class TokenizerPredictor(Predictor, Generic[ConfigT, ModelT]):
         return cls(config, processor, cls.build(config, processor), str(description["name"]))
 
 
+def at_least_one(rows: Tensor) -> Tensor:
+    """The rows, or one of zeros in the place of none: convolutions need one, and passes must not depend on data."""
+    return rows if len(rows) else rows.new_zeros(1, *rows.shape[1:])
+
+
 def _images(pixels_NCHW: Tensor) -> list[Image]:
     return [Image(pixels_HWC=pixels_HWC) for pixels_HWC in pixels_NCHW.permute(0, 2, 3, 1).numpy()]

@@ -36,7 +36,7 @@ from diptych.layers.conv_autoencoder import AutoencoderConfig, ConvDecoder, Conv
 from diptych.layers.normalise import Normalise
 from diptych.layers.quantizer import Quantizer, QuantizerConfig
 from diptych.models.image_tokenizer._diffusers import VqSizes, read_sizes, read_state, write_folder
-from diptych.models.image_tokenizer._tokenizer import TokenizerModel, TokenizerPredictor
+from diptych.models.image_tokenizer._tokenizer import TokenizerModel, TokenizerPredictor, at_least_one
 
 VERBS = ("reconstruct", "tokenize_image")
 READS = ("VQModel",)
@@ -119,7 +119,7 @@ class VqModel(TokenizerModel):
 
     @torch.no_grad()
     def codes(self, pixels_BCHW: Tensor) -> Tensor:
-        vectors_BhwC = self.encode(_some(pixels_BCHW)).permute(0, 2, 3, 1)
+        vectors_BhwC = self.encode(at_least_one(pixels_BCHW)).permute(0, 2, 3, 1)
         return self.quantizer.nearest(vectors_BhwC.to(self.quantizer.codebook_KC.dtype))[: len(pixels_BCHW)]
 
     @torch.no_grad()
@@ -127,7 +127,7 @@ class VqModel(TokenizerModel):
         if codes_Bhw.numel() and not 0 <= int(codes_Bhw.min()) <= int(codes_Bhw.max()) < self.vocabulary:
             worst = int(codes_Bhw.max()) if int(codes_Bhw.min()) >= 0 else int(codes_Bhw.min())
             raise DataError(f"the codebook has codes 0 to {self.vocabulary - 1}, and {worst} is none of them")
-        pixels_BCHW = self.decode_vectors(self.quantizer.lookup(_some(codes_Bhw)).permute(0, 3, 1, 2))
+        pixels_BCHW = self.decode_vectors(self.quantizer.lookup(at_least_one(codes_Bhw)).permute(0, 3, 1, 2))
         return (pixels_BCHW * self.std_C11 + self.mean_C11).clamp(0, 1)[: len(codes_Bhw)]
 
     def encode(self, pixels_BCHW: Tensor) -> Tensor:
@@ -201,11 +201,6 @@ class VqPredictor(TokenizerPredictor[Config, VqModel]):
         model = VqModel(config, processor.image.mean, processor.image.std)
         model.grid(processor.image.size)
         return model
-
-
-def _some(rows: Tensor) -> Tensor:
-    """The rows, or one of zeros in the place of none: convolutions need one, and passes must not depend on data."""
-    return rows if len(rows) else rows.new_zeros(1, *rows.shape[1:])
 
 
 def tiny_tasks(samples: Sequence[Sample]) -> dict[str, VqTask]:
