@@ -52,12 +52,12 @@ class PhotoFlavaRun(FlavaRun):
 
 
 def flickr8k_flava() -> PhotoFlavaRun:
-    """Pictures of 160 pixels are 25 cells; half of the samples are seen by the contrastive term alone, first.
+    """Pictures of 160 pixels are 25 cells; two of three samples are seen by the contrastive term alone, first.
 
     The codebook sees the photographs at 40 pixels, 8 a code, for 32 of the model's.
     """
-    vision = VisionConfig(160, 32, width=256, depth=2, heads=4, hidden=1024)
-    text = TextConfig(4096, 40, width=256, depth=3, heads=4, hidden=1024, causal=False)
+    vision = VisionConfig(160, 32, width=192, depth=2, heads=3, hidden=768)
+    text = TextConfig(4096, 40, width=192, depth=2, heads=3, hidden=768, causal=False)
     codes = VqCodes(vq.Config.tiny(256), image_size=40)
     return PhotoFlavaRun(
         name="flickr8k_flava",
@@ -66,13 +66,12 @@ def flickr8k_flava() -> PhotoFlavaRun:
         context=40,
         vocab_size=4096,
         masks=Masks(mismatched=0.2, alone=(0.05, 0.05)),
-        codebook=CodebookStage(steps=400, batch_size=32),
-        alignment=Alignment(samples=40_000, lr_scale=2.0),
+        codebook=CodebookStage(steps=200, batch_size=32),
+        alignment=Alignment(samples=32_000, lr_scale=2.0),
         batch_size=128,
         precision="auto",
-        model=flava.Config(vision, text, FusionConfig(256, 2, 4, 1024, eps=1e-6), 256, codes),
-        budget=Budget(samples=40_000),
+        model=flava.Config(vision, text, FusionConfig(192, 2, 3, 768, eps=1e-6), 192, codes),
+        budget=Budget(samples=16_000),
         optimizer=AdamWConfig(lr=5e-4, weight_decay=0.2),
-        schedule=WarmupCosine(warmup=50),
-        evaluate_every=100,
+        schedule=WarmupCosine(warmup=25),
     )

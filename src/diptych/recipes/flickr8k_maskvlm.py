@@ -53,22 +53,21 @@ class PhotoRun(MaskVlmRun):
 
 
 def flickr8k_maskvlm() -> PhotoRun:
-    """Pictures of 160 pixels are 25 cells; half of the samples are seen by the contrastive loss alone, first."""
-    vision = VisionConfig(160, 32, width=256, depth=2, heads=4, hidden=1024, eps=1e-5)
-    text = TextConfig(4096, context=40, width=256, depth=3, heads=4, hidden=1024, causal=False)
+    """Pictures of 160 pixels are 25 cells; two of three samples are seen by the contrastive loss alone, first."""
+    vision = VisionConfig(160, 32, width=192, depth=2, heads=3, hidden=768, eps=1e-5)
+    text = TextConfig(4096, context=40, width=192, depth=2, heads=3, hidden=768, causal=False)
     return PhotoRun(
         name="flickr8k_maskvlm",
         data="",
         image=ImagePreprocessing(160, views=Views(crop_scale=(0.6, 1.0), flip=0.5)),
         context=40,
         vocab_size=4096,
-        model=maskvlm.Config(vision, text, width=256, cross_depth=2, decoder_depth=1),
+        model=maskvlm.Config(vision, text, width=192, cross_depth=1, decoder_depth=1),
         options=maskvlm.MaskVlmOptions(image_block=32),
-        alignment=Alignment(samples=40_000, lr_scale=2.0),
+        alignment=Alignment(samples=32_000, lr_scale=2.0),
         batch_size=128,
         precision="auto",
-        budget=Budget(samples=40_000),
+        budget=Budget(samples=16_000),
         optimizer=AdamWConfig(lr=5e-4, weight_decay=0.2),
-        schedule=WarmupCosine(warmup=50),
-        evaluate_every=100,
+        schedule=WarmupCosine(warmup=25),
     )
