@@ -1,4 +1,4 @@
-"""VisualBERT on scenes of several objects, in about three minutes on two CPU cores."""
+"""VisualBERT on scenes of several objects, in a few minutes on two CPU cores."""
 
 from __future__ import annotations
 
