@@ -50,6 +50,15 @@ def towers(folder: Path) -> list[str]:
     ]
 
 
+def backbone(folder: Path) -> list[str]:
+    """A convolutional picture tower, as a `transformers` folder."""
+    transformers = pytest.importorskip("transformers")
+    transformers.MobileNetV2Model(transformers.MobileNetV2Config(depth_multiplier=0.1)).save_pretrained(folder)
+    plain = {"size": 160, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (folder / "preprocessor_config.json").write_text(json.dumps(plain))
+    return ["--image_tower", str(folder)]
+
+
 def base(folder: Path) -> list[str]:
     """A tiny CLIP that has learned nothing."""
     source = Scenes("train", 8, SceneConfig(objects=1))
@@ -60,6 +69,8 @@ def base(folder: Path) -> list[str]:
 
 NEEDED: dict[str, Callable[[Path], list[str]]] = {
     "flickr8k_lit": towers,
+    "flickr8k_flava": backbone,
+    "flickr8k_maskvlm": backbone,
     "clip_finetune": base,
     "few_shot": lambda folder: [*base(folder), "--shots", "16"],  # 96 pictures of six classes
 }
