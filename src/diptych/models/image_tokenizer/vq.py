@@ -67,7 +67,7 @@ class Config(ModelConfig):
 
     @classmethod
     def tiny(cls, codes: int = 256) -> Config:
-        """64 pixels to 8 x 8 codes; trains on a CPU in a few minutes.
+        """64 pixels to 8 x 8 codes; trains on one CPU core in some minutes.
 
         One stage on squares of 8 x 8 pixels, and codes as wide as half a stage: on the scenes that learns more in the
         same time than more stages, narrower codes or larger batches.
