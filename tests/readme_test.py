@@ -42,6 +42,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = ["--data", "scenes?count=64", "--budget.steps", "1", "--batch_size", "16", "--threads", "1"]
     for name in ("clip_tiny", "siglip_tiny"):
         assert main(["train", name, "--run", str(folder / "runs" / "demo" / name), *small]) == 0
+    short = ["--budget.samples", "16", "--data", "scenes?count=64"]
+    assert main(["train", "vq_tiny", "--run", str(folder / "runs" / "vq"), *short]) == 0
     return folder
 
 
