@@ -30,8 +30,7 @@ class OtherCaptions:
         self._texts = [text for text in texts if text.strip()]
         if (different := len(set(self._texts))) < 2:
             raise DataError(
-                f"pairs that do not match need captions of other pictures: the data have {different} different "
-                f"one(s)"
+                f"pairs that do not match need captions of other pictures: the data have {different} different one(s)"
             )
 
     def __len__(self) -> int:

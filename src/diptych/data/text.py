@@ -58,9 +58,7 @@ class Tokenizer:
         self._known: dict[str, list[int]] = {}
 
     @classmethod
-    def fit(
-        cls, texts: Iterable[str], vocab_size: int = 8192, lowercase: bool = True, mask: bool = False
-    ) -> Tokenizer:
+    def fit(cls, texts: Iterable[str], vocab_size: int = 8192, lowercase: bool = True, mask: bool = False) -> Tokenizer:
         """A byte-level BPE of these texts (Sennrich et al. 2016; bytes as in GPT-2): nothing is out of vocabulary.
 
         Args:

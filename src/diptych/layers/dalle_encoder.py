@@ -107,7 +107,8 @@ class DalleEncoder(nn.Module):
         """
         self.grid(pixels_BCHW.shape[-1])
         share_BCHW = pixels_BCHW.to(self.enter.weight.dtype) / 255
-        return self(squeezed(share_BCHW)).argmax(1)
+        logits_BVhw: Tensor = self(squeezed(share_BCHW))
+        return logits_BVhw.argmax(1)
 
 
 def squeezed(share_BCHW: Tensor) -> Tensor:
