@@ -29,14 +29,16 @@ def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--batch", type=int, default=64, help="pairs in a step")
     parser.add_argument("--steps", type=int, default=4, help="steps whose losses are compared")
+    parser.add_argument("--precision", choices=PRECISIONS, help="one only; both when left out")
     options = parser.parse_args()
+    precisions = (options.precision,) if options.precision else PRECISIONS
     torch.set_num_threads(options.threads)
     model = theirs(peer("transformers", "transformers"))
     data = batches(max(options.steps, 4), options.batch)
-    losses = [row for precision in PRECISIONS for row in _losses(model, data[: options.steps], precision)]
+    losses = [row for precision in precisions for row in _losses(model, data[: options.steps], precision)]
     show(f"the loss of {options.steps} steps", losses)
     rows: list[dict[str, Any]] = []
-    for precision in PRECISIONS:
+    for precision in precisions:
         rows += _speed(model, data, precision, options.repetitions)
         show(f"images a second, {parameters(model):.1f} M parameters, batch {options.batch}", rows)
     write(options.out, rows, losses=losses, batch=options.batch, threads=options.threads, parameters=parameters(model))
