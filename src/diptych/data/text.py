@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import tokenizers
@@ -183,6 +184,11 @@ class Tokenizer:
         """The ids that are no text: start, end, pad and mask."""
         ids = (self.start_id, self.end_id, self.pad_id, self.mask_id)
         return frozenset(index for index in ids if index is not None)
+
+    @cached_property
+    def text_ids(self) -> Tensor:
+        """int64, ascending: every id that is no control token."""
+        return torch.tensor([index for index in range(self.vocab_size) if index not in self.control_ids])
 
     def _token(self, index: int) -> str:
         return str(self.backend.id_to_token(index))

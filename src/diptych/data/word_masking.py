@@ -84,7 +84,7 @@ def _draws(
 
     Each place has numbers of its own, so that a longer padding does not move them.
     """
-    allowed = torch.tensor([i for i in range(tokenizer.vocab_size) if i not in tokenizer.control_ids])
+    allowed = tokenizer.text_ids
     rows = [torch.rand(longest, 3, generator=_generator(seed, purpose), dtype=torch.float64) for seed in seeds]
     draws_BT3 = torch.stack(rows)
     other_BT = allowed[(draws_BT3[..., 2] * len(allowed)).long()]
