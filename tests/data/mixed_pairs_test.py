@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contract import Held
 
 from diptych.core.errors import ConfigError
 from diptych.core.processor import BadSample
@@ -30,25 +31,6 @@ def sample(index: int, picture: bool = True, texts: Sequence[str] | None = None)
     pixels = np.full((SIZE, SIZE, 3), 10 + index % 200, np.uint8)
     said = (NAMES[index % len(NAMES)],) if texts is None else tuple(texts)
     return Sample(f"key {index}", (Image(pixels_HWC=pixels),) if picture else (), said)
-
-
-class Held:
-    name = "held"
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self._samples = samples
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._samples[index]
-
-    def keys(self) -> list[str]:
-        return [one.key for one in self._samples]
-
-    def fingerprint(self) -> str:
-        return "held"
 
 
 def processor(masks: Masks | None = None, others: bool = True, **text: Any) -> MixedPairsProcessor:

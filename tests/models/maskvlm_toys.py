@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from contract import Held
 from torch import Tensor
 
 from diptych.core.sample import Sample
@@ -17,27 +18,6 @@ from diptych.data.scenes.source import Scenes
 from diptych.models.masked.maskvlm import MaskVlmOptions, MaskVlmTask, tiny_tasks
 
 ASKED = MaskVlmOptions(image_block=8)
-
-
-class Held:
-    """Samples that are simply held."""
-
-    name = "held"
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self.samples = list(samples)
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.samples[index]
-
-    def keys(self) -> list[str]:
-        return [sample.key for sample in self.samples]
-
-    def fingerprint(self) -> str:
-        return "held"
 
 
 def scenes(count: int = 6) -> list[Sample]:

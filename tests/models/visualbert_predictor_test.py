@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contract import eight_samples, whole_batch
+from contract import eight_samples
+from random_visualbert import batch_of, task_of
 from tiny_detector import tiny_yolos
 from transformers import MobileNetV2Config, MobileNetV2Model
 
@@ -21,29 +22,12 @@ from diptych.core.visual import Box, Image
 from diptych.data.image_text import TextPreprocessing
 from diptych.data.images import ImagePreprocessing
 from diptych.data.other_captions import OtherCaptions
-from diptych.data.region_batch import RegionTextBatch
 from diptych.data.region_detector import FolderDetector
 from diptych.data.region_text import RegionTextConfig, RegionTextProcessor
 from diptych.data.regions import RegionConfig
 from diptych.layers.feature_map import BackboneMapConfig
-from diptych.models.early_fusion import visualbert
 from diptych.models.early_fusion._visualbert_module import VisualBert
 from diptych.models.early_fusion.visualbert import VisualBertPredictor, VisualBertTask
-
-
-def task_of(name: str = "grid") -> VisualBertTask:
-    """Every parameter away from where it begins, in float64."""
-    torch.manual_seed(0)
-    task = visualbert.tiny_tasks(eight_samples())[name].double()
-    with torch.no_grad():
-        for parameter in task.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return task
-
-
-def batch_of(task: VisualBertTask) -> RegionTextBatch:
-    batch: RegionTextBatch = whole_batch(task, eight_samples())
-    return batch
 
 
 class Counted(RegionTextProcessor):

@@ -7,33 +7,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from contract import eight_samples, whole_batch
+from contract import eight_samples
+from random_visualbert import batch_of, task_of
 from torch import Tensor
 from torch.nn import functional as F
 
 from diptych.core.losses import IGNORED, total
-from diptych.data.region_batch import RegionTextBatch
 from diptych.data.word_masking import mask_words
 from diptych.models.early_fusion import visualbert
 from diptych.models.early_fusion._visualbert_module import Seen, asked_places, box_geometry
-from diptych.models.early_fusion.visualbert import VisualBertTask
 
 T, R = 7, 5
-
-
-def task_of(name: str = "grid") -> VisualBertTask:
-    """Every parameter away from where it begins, in float64."""
-    torch.manual_seed(0)
-    task = visualbert.tiny_tasks(eight_samples())[name].double()
-    with torch.no_grad():
-        for parameter in task.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return task
-
-
-def batch_of(task: VisualBertTask) -> RegionTextBatch:
-    batch: RegionTextBatch = whole_batch(task, eight_samples())
-    return batch
 
 
 def given(geometry: bool = True) -> tuple[Tensor, Tensor, Seen]:

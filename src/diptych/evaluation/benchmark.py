@@ -114,6 +114,13 @@ class Records:
         by_hash = sorted(range(len(keys)), key=lambda index: hash_to_int("limit", self.seed, keys[index]))
         return sorted(by_hash[: self.limit])
 
+    def has_caption(self, sample: Sample) -> bool:
+        """Whether a sample says something; one that does not is recorded with the reason."""
+        if any(text.strip() for text in sample.texts):
+            return True
+        self.fail(BadSample(sample.key, "no caption"))
+        return False
+
     def fail(self, bad: BadSample) -> None:
         """Records a sample that has no outcome."""
         self.add(SampleRecord(bad.key, status=bad.reason))

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import DataError
-from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
 from diptych.core.seeding import hash_to_int
 from diptych.core.source import Source
@@ -67,7 +66,7 @@ def score_everything(model: Predictor, source: Source, records: Records) -> Cand
     Raises:
         DataError: not a single picture could be read.
     """
-    samples = [sample for sample in records.samples(source) if _usable(sample, records)]
+    samples = [sample for sample in records.samples(source) if records.has_caption(sample)]
     if scores_by_vectors(model):
         image_ND, kept = encode_images(model, samples, records)
         texts, owner_M = _captions(kept)
@@ -94,13 +93,6 @@ def _pairwise(
     if not rows:
         raise DataError(f"not a single picture for {model.name} could be read")
     return np.stack(list(rows.values())), [samples[index] for index in rows]
-
-
-def _usable(sample: Sample, records: Records) -> bool:
-    if any(text.strip() for text in sample.texts):
-        return True
-    records.fail(BadSample(sample.key, "no caption"))
-    return False
 
 
 def _captions(samples: Sequence[Sample]) -> tuple[list[str], NDArray[np.int64]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diptych.core.errors import CheckpointError
 
@@ -68,6 +68,20 @@ def write(entries: Iterable[Entry], state: Mapping[str, Tensor]) -> dict[str, Te
             public[name] = piece.clone().contiguous()
     assert not left, f"no entry for {sorted(left)}"
     return public
+
+
+def load_into(module: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:
+    """Loads what `read` gave, strictly, and puts the module into evaluation mode.
+
+    Raises:
+        CheckpointError: a weight has another shape than the folder's configuration says.
+    """
+    expected = module.state_dict()
+    wrong = [name for name in expected if expected[name].shape != state[name].shape]
+    if wrong:
+        raise CheckpointError(f"{where}: the weight {wrong[0]} is not of the shape its configuration says")
+    module.load_state_dict(state)
+    module.eval()
 
 
 def both(ours: str, theirs: str) -> list[Entry]:

@@ -14,6 +14,7 @@ from diptych.layers.backbone_patches import BackbonePatches
 from diptych.layers.feature_map import BackboneMap
 from diptych.layers.pretrained import read_backbone
 from diptych.layers.vision_transformer import VisionConfig, VisionTransformer
+from diptych.recipes._pairs import PairsRun
 from diptych.training.stages import Context
 
 _ROWS = 64
@@ -69,3 +70,21 @@ class Backbone:
     def encoder(self, vision: VisionConfig) -> VisionConfig:
         """The encoder with the backbone's cells for patches."""
         return replace(vision, patch_size=self.stride, backbone_channels=self.channels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnBackbone(PairsRun):
+    """What runs on a backbone are asked.
+
+    Attributes:
+        image_tower: a `transformers` folder of a convolutional backbone (MobileNet, ResNet, ConvNeXT).
+        compile_tower: whether the backbone is compiled, on a CPU and in a single process: a minute once, several times
+            faster after it.
+    """
+
+    image_tower: str = ""
+    compile_tower: bool = True
+
+    def backbone(self) -> Backbone:
+        """A fresh copy, for one task; raises as `Backbone.read`."""
+        return Backbone.read(self.image_tower, self.image.size)

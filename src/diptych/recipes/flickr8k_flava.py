@@ -16,7 +16,7 @@ from diptych.models.masked._flava_codes import VqCodes
 from diptych.models.masked._flava_encoders import FusionConfig
 from diptych.models.masked._flava_terms import Weights
 from diptych.recipes._alignment import Alignment
-from diptych.recipes._backbone import Backbone
+from diptych.recipes._backbone import OnBackbone
 from diptych.recipes._flava import CodebookStage, FlavaRun
 from diptych.recipes._pairs import report_on
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
@@ -25,24 +25,15 @@ from diptych.training.stages import Context, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhotoFlavaRun(FlavaRun):
-    """FLAVA whose patches are the cells of a frozen backbone; reads the val split once, at the end.
-
-    Attributes:
-        image_tower: a `transformers` folder of a convolutional backbone (MobileNet, ResNet, ConvNeXT).
-        compile_tower: whether the backbone is compiled, on a CPU and in a single process: a minute once, several times
-            faster after it.
-    """
-
-    image_tower: str = ""
-    compile_tower: bool = True
+class PhotoFlavaRun(OnBackbone, FlavaRun):
+    """FLAVA whose patches are the cells of a frozen backbone; reads the val split once, at the end."""
 
     def stages(self) -> Sequence[Stage]:
-        Backbone.read(self.image_tower, self.image.size)  # fails before anything is trained
+        self.backbone()  # fails before anything is trained
         return (*super().stages(), report_on(self.data, "val"))
 
     def _task(self, context: Context, weights: Weights, masks: Masks) -> flava.FlavaTask:
-        backbone = Backbone.read(self.image_tower, self.image.size)
+        backbone = self.backbone()
         sizes = replace(self.model, vision=backbone.encoder(self.model.vision))
         settled = replace(self, model=sizes, image=backbone.pictures(self.image))
         task = settled.task_on(context, weights, masks, backbone.map)

@@ -1,4 +1,4 @@
-"""MaskVLM on a few thousand photographs with captions, from a pretrained backbone, in under 25 minutes."""
+"""MaskVLM on a few thousand photographs with captions, from a pretrained backbone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models.masked import maskvlm
 from diptych.recipes._alignment import Alignment
-from diptych.recipes._backbone import Backbone
+from diptych.recipes._backbone import OnBackbone
 from diptych.recipes._pairs import report_on
 from diptych.recipes.maskvlm_tiny import MaskVlmRun
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
@@ -21,20 +21,11 @@ from diptych.training.stages import Context, Stage, fitted_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhotoRun(MaskVlmRun):
-    """MaskVLM whose patches are the cells of a frozen backbone; reads the val split once, at the end.
-
-    Attributes:
-        image_tower: a `transformers` folder of a convolutional backbone (MobileNet, ResNet, ConvNeXT).
-        compile_tower: whether the backbone is compiled, on a CPU and in a single process: a minute once, several times
-            faster after it.
-    """
-
-    image_tower: str = ""
-    compile_tower: bool = True
+class PhotoRun(OnBackbone, MaskVlmRun):
+    """MaskVLM whose patches are the cells of a frozen backbone; reads the val split once, at the end."""
 
     def stages(self) -> Sequence[Stage]:
-        stride = Backbone.read(self.image_tower, self.image.size).stride
+        stride = self.backbone().stride
         if self.options.image_block % stride:
             raise ConfigError(
                 f"options.image_block {self.options.image_block} must be a multiple of the backbone's stride, {stride}"
@@ -42,7 +33,7 @@ class PhotoRun(MaskVlmRun):
         return (*super().stages(), report_on(self.data, "val"))
 
     def _task(self, context: Context, options: maskvlm.MaskVlmOptions) -> maskvlm.MaskVlmTask:
-        backbone, tokenizer = Backbone.read(self.image_tower, self.image.size), fitted_tokenizer(context)
+        backbone, tokenizer = self.backbone(), fitted_tokenizer(context)
         settings = ImageTextConfig(backbone.pictures(self.image), TextPreprocessing(self.context))
         sizes = self.model.with_vocabulary(tokenizer.vocab_size)
         sizes = replace(sizes, vision=backbone.encoder(sizes.vision))

@@ -1,4 +1,4 @@
-"""MaskVLM on scenes of several objects, in about five minutes on two CPU cores."""
+"""MaskVLM on scenes of several objects, at the size of clip_tiny, in minutes."""
 
 from __future__ import annotations
 

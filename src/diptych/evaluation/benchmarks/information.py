@@ -21,7 +21,6 @@ from torch import Tensor
 
 from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import ConfigError, DataError
-from diptych.core.processor import BadSample
 from diptych.core.records.results import Metric, SampleRecord
 from diptych.core.sample import Sample
 from diptych.core.seeding import hash_to_int
@@ -119,7 +118,7 @@ def run(model: Predictor, source: Source, settings: Settings, records: Records) 
 
 def _halves(model: Predictor, source: Source, records: Records) -> Halves:
     """One caption a picture, encoded, in halves by the order of a hash of the key."""
-    wanted = [sample for sample in records.samples(source) if _has_text(sample, records)]
+    wanted = [sample for sample in records.samples(source) if records.has_caption(sample)]
     image_ND, samples = encode_images(model, wanted, records)
     texts = [_one_text(sample, records.seed) for sample in samples]
     text_ND = torch.cat([checked(model.encode_text(some), model, "the captions") for some in batched(texts)])
@@ -127,13 +126,6 @@ def _halves(model: Predictor, source: Source, records: Records) -> Halves:
     middle = len(order) // 2
     fit, test = torch.tensor(order[:middle]).long(), torch.tensor(order[middle:]).long()
     return Halves(image_ND.double().cpu(), text_ND.double().cpu(), samples, fit, test)
-
-
-def _has_text(sample: Sample, records: Records) -> bool:
-    if any(text.strip() for text in sample.texts):
-        return True
-    records.fail(BadSample(sample.key, "no caption"))
-    return False
 
 
 def _one_text(sample: Sample, seed: int) -> str:

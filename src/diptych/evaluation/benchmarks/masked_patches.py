@@ -68,7 +68,7 @@ def run(model: Any, source: Source, settings: Settings, records: Records) -> Out
     Raises:
         DataError: fewer than two pictures with captions that differ.
     """
-    asked = _asked([sample for sample in records.samples(source) if _usable(sample, records)], settings, records)
+    asked = _asked([sample for sample in records.samples(source) if records.has_caption(sample)], settings, records)
     left = [one for one in asked if one.sample.key not in records.done]
     batches = list(batched(left, _BATCH))
     for some in shown(batches, "hidden patches", len(batches), records):
@@ -79,13 +79,6 @@ def run(model: Any, source: Source, settings: Settings, records: Records) -> Out
     places = np.unique(np.linspace(0, len(good) - 1, min(settings.examples, len(good))).astype(int))
     examples = [good[place] for place in places]
     return Outcome(_metrics(records), {"pictures": shown_rows(examples, fill(model, examples)) if examples else []})
-
-
-def _usable(sample: Sample, records: Records) -> bool:
-    if caption_of(sample):
-        return True
-    records.fail(BadSample(sample.key, "no caption"))
-    return False
 
 
 def _asked(samples: Sequence[Sample], settings: Settings, records: Records) -> list[Captioned]:

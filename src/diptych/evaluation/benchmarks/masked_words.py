@@ -61,7 +61,7 @@ def run(model: Any, source: Source, settings: Settings, records: Records) -> Out
     Raises:
         DataError: no caption has a word to hide.
     """
-    samples = [sample for sample in records.samples(source) if _usable(sample, records)]
+    samples = [sample for sample in records.samples(source) if records.has_caption(sample)]
     asked, skipped = questions(samples, settings.vocabulary, records.seed)
     records.add(*skipped)
     left = [question for question in asked if question.key not in records.done]
@@ -71,13 +71,6 @@ def run(model: Any, source: Source, settings: Settings, records: Records) -> Out
     for some in shown(batches, "hidden words", len(batches), records):
         _ask(model, samples, some, records)
     return Outcome(_metrics(asked, records), {"gallery": _examples(asked, records)})
-
-
-def _usable(sample: Sample, records: Records) -> bool:
-    if any(text.strip() for text in sample.texts):
-        return True
-    records.fail(BadSample(sample.key, "no caption"))
-    return False
 
 
 def _ask(model: TextFiller, samples: Sequence[Sample], asked: Sequence[Question], records: Records) -> None:

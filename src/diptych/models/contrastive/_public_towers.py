@@ -7,13 +7,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from diptych.core.errors import CheckpointError
 from diptych.data.image_text import ImageTextConfig, ImageTextProcessor, TextPreprocessing
 from diptych.data.images import ImagePreprocessing
 from diptych.data.text import Tokenizer
 from diptych.layers.modified_resnet import ResNetConfig
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
+from diptych.models import _weight_tables as tables
 from diptych.models._public_folder import read_json
 from diptych.models.contrastive._two_towers import TwoTowers
 
@@ -39,12 +39,7 @@ class PublicTowers:
         Raises:
             CheckpointError: a weight has another shape than the folder's configuration says.
         """
-        expected = module.state_dict()
-        wrong = [name for name in expected if expected[name].shape != self.state[name].shape]
-        if wrong:
-            raise CheckpointError(f"{where}: the weight {wrong[0]} is not of the shape its configuration says")
-        module.load_state_dict(self.state)
-        module.eval()
+        tables.load_into(module, self.state, where)
 
 
 def processor_of(folder: Path, image: ImagePreprocessing, text: TextConfig) -> ImageTextProcessor:

@@ -6,7 +6,7 @@ B batch, N pictures or texts, C channels, H height, W width, K kept patches, T t
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -26,6 +26,7 @@ from diptych.layers.modified_resnet import ModifiedResNet, ResNetConfig
 from diptych.layers.normalise import Normalise
 from diptych.layers.text_transformer import TextConfig, TextTransformer
 from diptych.layers.vision_transformer import VisionTransformer
+from diptych.models._batches import batches
 from diptych.models.contrastive._fit import Vision
 from diptych.models.contrastive._options import PairOptions
 
@@ -203,7 +204,7 @@ class TwoTowerPredictor(Predictor):
             visuals: paths, PIL images, arrays, bytes or Images; or one prepared float tensor [N, 3, H, W].
         """
         rows = []
-        for some in _batches(visuals):
+        for some in batches(visuals, PREDICTION_BATCH):
             pixels = some if isinstance(some, Tensor) else self.processor.pixels(some)
             rows.append(self.module.encode_image(pixels.to(self.device)).float().cpu())
         return torch.cat(rows) if rows else torch.zeros(0)
@@ -212,7 +213,7 @@ class TwoTowerPredictor(Predictor):
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Unit vectors [N, D] on the CPU."""
         rows = []
-        for some in _batches(texts):
+        for some in batches(texts, PREDICTION_BATCH):
             tokens_BT, lengths_B = self.processor.tokens(some)
             rows.append(self.module.encode_text(tokens_BT.to(self.device), lengths_B.to(self.device)).float().cpu())
         return torch.cat(rows) if rows else torch.zeros(0)
@@ -234,9 +235,3 @@ class TwoTowerPredictor(Predictor):
     @abstractmethod
     def build(cls, config: Any, processor: ImageTextProcessor) -> TwoTowers:
         """The module with fresh weights."""
-
-
-def _batches(items: Any) -> Iterator[Any]:
-    """Runs of at most PREDICTION_BATCH."""
-    for begin in range(0, len(items), PREDICTION_BATCH):
-        yield items[begin : begin + PREDICTION_BATCH]

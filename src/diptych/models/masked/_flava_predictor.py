@@ -5,7 +5,7 @@ N pairs, B of a batch, C channels, H height, W width, P patches, G x G their gri
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,15 +14,18 @@ from torch import Tensor
 
 from diptych.capabilities.derive import same_length
 from diptych.capabilities.predictor import Predictor
+from diptych.capabilities.verbs import Verb
 from diptych.core.config import from_plain, to_plain
 from diptych.core.errors import ConfigError
 from diptych.core.visual import Image
 from diptych.data.cells import check_cells
 from diptych.data.image_text import ImageTextConfig, ImageTextProcessor
 from diptych.data.text import Tokenizer
+from diptych.layers.bert import rows_at
 from diptych.layers.feature_map import BackboneMap, saved_backbone
-from diptych.models.masked._flava_cloze import filled
-from diptych.models.masked._flava_module import Flava, FlavaSizes
+from diptych.models._batches import batches
+from diptych.models._fill_text import Places, fill_text
+from diptych.models.masked._flava_module import Flava, FlavaSizes, words_of
 from diptych.models.masked._flava_painting import painted
 
 PREDICTION_BATCH = 128
@@ -46,13 +49,15 @@ class PublicFlavaPredictor(Predictor):
         Args:
             visuals: paths, PIL images, arrays, bytes or Images; or one prepared float tensor [N, 3, H, W].
         """
-        rows = [self.module.encode_image(self._pixels(some)).float().cpu() for some in _batches(visuals)]
+        rows = [
+            self.module.encode_image(self._pixels(some)).float().cpu() for some in batches(visuals, PREDICTION_BATCH)
+        ]
         return torch.cat(rows) if rows else torch.zeros(0)
 
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Unit vectors [N, D] on the CPU."""
-        rows = [self.module.encode_text(*self._tokens(some)).float().cpu() for some in _batches(texts)]
+        rows = [self.module.encode_text(*self._tokens(some)).float().cpu() for some in batches(texts, PREDICTION_BATCH)]
         return torch.cat(rows) if rows else torch.zeros(0)
 
     @torch.inference_mode()
@@ -60,7 +65,7 @@ class PublicFlavaPredictor(Predictor):
         """Logit [N] of "they match" minus logit of "they do not", of whole pictures and texts; on the CPU."""
         same_length(visuals, texts)
         rows = []
-        for some, said in zip(_batches(visuals), _batches(texts), strict=True):
+        for some, said in zip(batches(visuals, PREDICTION_BATCH), batches(texts, PREDICTION_BATCH), strict=True):
             pixels_NCHW, rows_B = self._once(some)
             hidden_NP = self.module.nothing_hidden(len(pixels_NCHW), self.device)
             states_BSD = self.module.fuse(pixels_NCHW, hidden_NP, *self._tokens(said), rows_B)
@@ -70,21 +75,28 @@ class PublicFlavaPredictor(Predictor):
 
     @torch.inference_mode()
     def fill_text(
-        self, visuals: Sequence[Any], texts: Sequence[str], choices: Sequence[Sequence[str]] | None = None
+        self, visuals: Sequence[Any] | Tensor, texts: Sequence[str], choices: Sequence[Sequence[str]] | None = None
     ) -> list[list[str]]:
         """The words for every "[MASK]" of each text, in order; one of `choices[i]` where they are given.
 
         Raises:
             DiptychError: a text does not fit, or an empty choice.
         """
-        same_length(visuals, texts)
-        words: list[list[str]] = []
-        for begin in range(0, len(texts), PREDICTION_BATCH):
-            some = slice(begin, begin + PREDICTION_BATCH)
-            allowed = None if choices is None else choices[some]
-            pixels_BCHW = self._pixels(visuals[some])
-            words += filled(self.module, self.processor, pixels_BCHW, list(texts[some]), allowed)
-        return words
+        same_length(visuals, texts, Verb.FILL_TEXT)
+        module, patches = self.module, self.config.vision.grid**2
+
+        def predict(places: Places) -> Tensor:
+            wanted = visuals[places.texts_N] if isinstance(visuals, Tensor) else [visuals[i] for i in places.texts_N]
+            pixels_NCHW, rows_B = self._once(wanted)
+            _, *rows = places
+            tokens_BT, lengths_B, places_BM = (part.to(self.device) for part in rows)
+            hidden_NP = module.nothing_hidden(len(pixels_NCHW), self.device)
+            states_BSD = module.fuse(pixels_NCHW, hidden_NP, tokens_BT, lengths_B, rows_B)
+            words_BMD = rows_at(words_of(states_BSD, patches), places_BM)
+            logits_BMV: Tensor = module.mmm_text(module.fusion.norm_post(words_BMD))
+            return logits_BMV
+
+        return fill_text(self.processor.tokenizer, self.processor.config.text.max_length, texts, choices, predict)
 
     def _pixels(self, visuals: Any) -> Tensor:
         pixels = visuals if isinstance(visuals, Tensor) else self.processor.pixels(visuals)
@@ -171,9 +183,3 @@ def built(config: FlavaSizes, processor: ImageTextProcessor, backbone: BackboneM
     if processor.tokenizer.start_id is None:
         raise ConfigError("this tokenizer puts no start token before a text, at which FLAVA reads it")
     return Flava(config, processor.config.image.mean, processor.config.image.std, backbone)
-
-
-def _batches(items: Any) -> Iterator[Any]:
-    """Runs of at most PREDICTION_BATCH."""
-    for begin in range(0, len(items), PREDICTION_BATCH):
-        yield items[begin : begin + PREDICTION_BATCH]

@@ -50,12 +50,7 @@ class PublicFlava:
         Raises:
             CheckpointError: a weight has another shape than the folder's configuration says.
         """
-        expected = module.state_dict()
-        wrong = [name for name in expected if expected[name].shape != self.state[name].shape]
-        if wrong:
-            raise CheckpointError(f"{where}: the weight {wrong[0]} is not of the shape its configuration says")
-        module.load_state_dict(self.state)
-        module.eval()
+        tables.load_into(module, self.state, where)
 
 
 def read_flava(folder: Path) -> PublicFlava:

@@ -5,7 +5,7 @@ N pictures, texts or pairs, T tokens, D width, V vocabulary, P patches, R rows a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +25,7 @@ from diptych.data.word_masking import require_mask
 from diptych.layers.bert import rows_at
 from diptych.layers.feature_map import BackboneMap, saved_backbone
 from diptych.layers.pixel_patches import unpatchify
+from diptych.models._batches import batches
 from diptych.models._fill_text import Places, fill_text
 from diptych.models.masked._maskvlm_module import Config, MaskVlm
 
@@ -51,13 +52,19 @@ class MaskVlmBase(Predictor):
         Args:
             visuals: paths, PIL images, arrays, bytes or Images; or one prepared float tensor [N, 3, H, W].
         """
-        rows = [self.module.joint_image(self.module.vision(self._pixels(some))) for some in _batches(visuals)]
+        rows = [
+            self.module.joint_image(self.module.vision(self._pixels(some)))
+            for some in batches(visuals, PREDICTION_BATCH)
+        ]
         return torch.cat(rows).float().cpu() if rows else torch.zeros(0)
 
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Unit vectors [N, E]."""
-        rows = [self.module.joint_text(self.module.text.first(*self._tokens(some))) for some in _batches(texts)]
+        rows = [
+            self.module.joint_text(self.module.text.first(*self._tokens(some)))
+            for some in batches(texts, PREDICTION_BATCH)
+        ]
         return torch.cat(rows).float().cpu() if rows else torch.zeros(0)
 
     @torch.inference_mode()
@@ -197,9 +204,3 @@ class MaskVlmBase(Predictor):
                 f"of {settings.image.size}; pad_to_max and negatives are to be off"
             )
         return MaskVlm(config, settings.image.mean, settings.image.std, backbone)
-
-
-def _batches(items: Any) -> Iterator[Any]:
-    """Runs of at most PREDICTION_BATCH."""
-    for begin in range(0, len(items), PREDICTION_BATCH):
-        yield items[begin : begin + PREDICTION_BATCH]
