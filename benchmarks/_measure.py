@@ -24,7 +24,17 @@ from rich.table import Table
 
 from diptych.core.records.environment import environment
 
-PEERS = ("open_clip_torch", "webdataset", "litdata", "ffcv", "transformers", "timm", "opencv-python-headless")
+PEERS = (
+    "open_clip_torch",
+    "webdataset",
+    "litdata",
+    "ffcv",
+    "transformers",
+    "diffusers",
+    "timm",
+    "opencv-python-headless",
+    "pycocoevalcap",
+)
 
 Seconds = dict[str, list[float]]
 

@@ -44,7 +44,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert main(["train", name, "--run", str(folder / "runs" / "demo" / name), *small]) == 0
     short = ["--budget.samples", "16", "--data", "scenes?count=64"]
     assert main(["train", "vq_tiny", "--run", str(folder / "runs" / "vq"), *short]) == 0
-    for name, more in (("visualbert", []), ("flava", ["--codebook.steps", "1"])):
+    for name, more in (("visualbert", []), ("flava", ["--codebook.steps", "1", "--alignment.samples", "16"])):
         assert main(["train", f"{name}_tiny", "--run", str(folder / "runs" / name), *small, *more]) == 0
     return folder
 

@@ -7,14 +7,15 @@ holds `CLAIM`.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from diptych.core.errors import unknown_name
 from diptych.core.source import Source
 from diptych.data.open import open_source
+from diptych.recipes._earlier import EarlierStage
 from diptych.recipes._image_text import ImageTextRun
 from diptych.training.run import Budget, Run
 
@@ -53,8 +54,9 @@ class Evaluation:
         name: what its metrics are called after: "name/metric".
         data: opens the held-out data.
         benchmark: one of `diptych list benchmarks`.
-        metrics: those of its numbers that are kept.
+        metrics: those of its numbers that are kept; "name:chance" is what chance gives in its place.
         limit: the most samples.
+        settings: fields of the benchmark's `Settings` to change.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Evaluation:
     benchmark: str = "retrieval"
     metrics: tuple[str, ...] = RECALLS
     limit: int = 400
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,10 +88,11 @@ class Comparison:
     gain = treated - factor * control + margin, and the other way round where lower is better.
 
     Attributes:
-        treated, control: names of arms.
+        treated, control: names of arms; one and the same where an arm is compared with its own chance.
         metrics: "evaluation/metric", "seconds" of training or "samples_per_second"; of several the mean is compared.
         factor: of the control's value: 0.8 asks for four fifths of the time.
         margin: how much less would still do: above 0 the comparison is one of non-inferiority.
+        against: the control's metrics, where they are called otherwise.
         lower: whether lower is better.
         errors: by how many standard errors the mean gain must be above zero.
         primary: whether the claim stands or falls with it; others are context.
@@ -100,6 +104,7 @@ class Comparison:
     metrics: tuple[str, ...]
     factor: float = 1.0
     margin: float = 0.0
+    against: tuple[str, ...] = ()
     lower: bool = False
     errors: float = STANDARD_ERRORS
     primary: bool = True
@@ -168,6 +173,9 @@ def ready(run: R, seed: int, steps: int = 0) -> R:
     if not steps:
         return run
     cut: dict[str, Any] = {"budget": Budget(steps=steps)}
+    for part in fields(run):
+        if isinstance(earlier := getattr(run, part.name), EarlierStage):
+            cut[part.name] = replace(earlier, steps=steps)
     if isinstance(run, ImageTextRun) and run.tuning.steps:
         cut["tuning"] = replace(run.tuning, steps=steps)
     return replace(run, **cut)

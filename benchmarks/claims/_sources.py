@@ -12,7 +12,6 @@ from diptych.core.sample import Sample
 from diptych.core.seeding import hash_to_int
 from diptych.core.source import Source
 from diptych.core.visual import Image
-from diptych.recipes._image_text import ImageTextRun
 from diptych.recipes._pairs import PairsRun
 
 R = TypeVar("R", bound=PairsRun)
@@ -89,7 +88,7 @@ def _true(negatives: Any, kinds: Sequence[str]) -> tuple[str, ...]:
     return tuple(negatives[kind]["true"] for kind in kinds if kind in negatives)
 
 
-class OneCaption(ImageTextRun):
+class OneCaption(PairsRun):
     """A run on pictures with one caption each."""
 
     def training_data(self) -> Source:

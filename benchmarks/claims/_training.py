@@ -13,6 +13,7 @@ from _origin import fingerprint
 from diptych.core.config import to_plain
 from diptych.core.errors import ConfigError
 from diptych.core.records.environment import environment
+from diptych.core.records.results import Result
 from diptych.core.records.run_folder import RunFolder
 from diptych.core.storage import write_text
 from diptych.evaluation.runner import evaluate
@@ -90,5 +91,15 @@ def measured(arm: Arm, model: Path, limit: int = 0) -> dict[str, float]:
 
 
 def _one(evaluation: Evaluation, model: Path, limit: int) -> dict[str, float]:
-    (result,) = evaluate(model, [evaluation.benchmark], evaluation.data(), limit=limit or evaluation.limit)
-    return {name: result.metrics[name].value for name in evaluation.metrics}
+    most, settings = limit or evaluation.limit, {evaluation.benchmark: evaluation.settings}
+    (result,) = evaluate(model, [evaluation.benchmark], evaluation.data(), limit=most, settings=settings)
+    return {name: _number(result, name) for name in evaluation.metrics}
+
+
+def _number(result: Result, name: str) -> float:
+    metric, _, part = name.partition(":")
+    if part != "chance":
+        return result.metrics[metric].value
+    chance = result.metrics[metric].chance
+    assert chance is not None, f"{metric} of {result.benchmark} has no chance"
+    return chance

@@ -25,6 +25,7 @@ def compared(comparison: Comparison, values: Values) -> dict[str, Any]:
         "treated": comparison.treated,
         "control": comparison.control,
         "metrics": list(comparison.metrics),
+        **({"against": list(comparison.against)} if comparison.against else {}),
         "factor": comparison.factor,
         "margin": comparison.margin,
         "lower": comparison.lower,
@@ -41,7 +42,8 @@ def compared(comparison: Comparison, values: Values) -> dict[str, Any]:
 
 def gain(comparison: Comparison, treated: Mapping[str, float], control: Mapping[str, float]) -> float:
     """By how much the treated arm does better than was asked, at one seed."""
-    ours, theirs = (statistics.fmean(one[name] for name in comparison.metrics) for one in (treated, control))
+    ours = statistics.fmean(treated[name] for name in comparison.metrics)
+    theirs = statistics.fmean(control[name] for name in comparison.against or comparison.metrics)
     ahead = ours - comparison.factor * theirs
     return (-ahead if comparison.lower else ahead) + comparison.margin
 

@@ -72,7 +72,7 @@ def _comparisons(comparisons: Sequence[dict[str, Any]]) -> str:
     rows = [
         [
             one["name"] + ("" if one["primary"] else " (context)"),
-            ", ".join(f"`{name}`" for name in one["metrics"]),
+            _measured(one),
             _asked(one),
             _signed(one, one["mean"]),
             _amount(one, one["standard_error"]),
@@ -85,6 +85,11 @@ def _comparisons(comparisons: Sequence[dict[str, Any]]) -> str:
     ]
     head = ["comparison", "metric, their mean", "gain", "mean", "standard error", "t", "p", "passes", "per seed"]
     return _table(head, rows)
+
+
+def _measured(one: dict[str, Any]) -> str:
+    ours, theirs = (", ".join(f"`{name}`" for name in one.get(key, ())) for key in ("metrics", "against"))
+    return f"{ours} against {theirs}" if theirs else ours
 
 
 def _asked(one: dict[str, Any]) -> str:

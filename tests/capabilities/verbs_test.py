@@ -92,3 +92,5 @@ def test_an_answer_by_score_needs_choices() -> None:
 def test_reachable_and_missing() -> None:
     assert reachable(["encode_image"]).keys() == {Verb.ENCODE_IMAGE}
     assert missing(["encode_image", "encode_text"], ["score", "locate"]) == [Verb.LOCATE]
+    assert missing(["encode_image"], ["text_likelihood|image_likelihood", "locate"]) == ["text_likelihood", "locate"]
+    assert missing(["image_likelihood"], ["text_likelihood|image_likelihood"]) == []

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from _claim import BLIND_THRESHOLD, FEW, Arm, Claim, Comparison, claim, names, ready, threshold
+from _drawing import DRAWING_THRESHOLD
 from _verdict import compared, gain, verdict
 from scipy import stats
 
@@ -27,6 +28,13 @@ def test_gains_are_in_the_direction_that_was_asked_for() -> None:
     assert gain(BEATS, new, old) == pytest.approx((0.02 + 0.1) / 2)
     assert gain(CHEAPER, new, old) == pytest.approx(0.8 * 10 - 7)
     assert gain(AS_GOOD, new, old) == pytest.approx(0.02 + 0.02)
+
+
+def test_an_arm_may_be_compared_with_its_own_chance() -> None:
+    five = Comparison("five times", "new", "new", ("test/a",), factor=5.0, against=("test/a:chance",))
+    one = {"test/a": 0.6, "test/a:chance": 0.1}
+    assert gain(five, one, one) == pytest.approx(0.6 - 5 * 0.1)
+    assert compared(five, {"new": [one, one | {"test/a": 0.61}, one]})["against"] == ["test/a:chance"]
 
 
 @pytest.mark.parametrize("comparison", [BEATS, CHEAPER, AS_GOOD], ids=lambda one: one.name)
@@ -71,11 +79,16 @@ def test_definitions_are_complete(name: str) -> None:
         arm.name: {f"{one.name}/{metric}" for one in arm.evaluations for metric in one.metrics} for arm in found.arms
     }
     assert found.sentence.endswith(".")
-    assert found.seeds >= FEW and found.threshold in (threshold(found.seeds), BLIND_THRESHOLD)
+    asked = (threshold(found.seeds), BLIND_THRESHOLD, DRAWING_THRESHOLD)
+    assert found.seeds >= FEW and found.threshold.startswith(asked)
     assert len(arms) == len(found.arms) and any(one.primary for one in found.comparisons)
     for comparison in found.comparisons:
-        for arm in (comparison.treated, comparison.control):
-            assert set(comparison.metrics) <= kept[arm] | {"seconds", "samples_per_second"}, comparison.name
+        sides = (
+            (comparison.treated, comparison.metrics),
+            (comparison.control, comparison.against or comparison.metrics),
+        )
+        for arm, metrics in sides:
+            assert set(metrics) <= kept[arm] | {"seconds", "samples_per_second"}, comparison.name
     assert math.isfinite(sum(one.margin for one in found.comparisons))
 
 

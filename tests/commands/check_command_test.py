@@ -70,6 +70,7 @@ def base(folder: Path) -> list[str]:
 NEEDED: dict[str, Callable[[Path], list[str]]] = {
     "flickr8k_lit": towers,
     "flickr8k_flava": backbone,
+    "flickr8k_coca": backbone,
     "flickr8k_maskvlm": backbone,
     "clip_finetune": base,
     "few_shot": lambda folder: [*base(folder), "--shots", "16"],  # 96 pictures of six classes

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from diptych.cli import main
-from diptych.core.records.results import Result, read_result, read_samples
+from diptych.commands.eval import print_result
+from diptych.core.records.results import Counts, Result, read_result, read_samples
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 50, 40)}
 
@@ -111,3 +113,13 @@ def test_mistakes_are_one_sentence(model: str, tmp_path: Path, capsys: pytest.Ca
     arguments = ["--benchmarks", "knn", "--data", data, "--set", f"knn.train={data}"]
     assert main(["eval", model, *arguments]) == 2
     assert "12 pictures" in capsys.readouterr().err
+
+
+def test_notes_are_printed_below_the_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = Counts(evaluated=3, failed=0, skipped=0)
+    result = SimpleNamespace(
+        benchmark="retrieval", model="m", data="scenes", split="test", metrics={}, counts=counts, verbs={}, settings={},
+        extras={"notes": ["text to image is [not] compared"]},
+    )  # fmt: skip
+    print_result(result)
+    assert "  text to image is [not] compared" in capsys.readouterr().out

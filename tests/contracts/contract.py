@@ -13,8 +13,11 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from generation_checks import documents_are_continued, drawn_pictures, pictures_are_generated, texts_are_generated
+from likelihood_checks import pictures_have_a_likelihood, scores_say_what_they_compare, texts_have_a_likelihood
 from torch import Tensor
-from verb_checks import masked_outputs, pairs_are_scored, patches_are_filled_in, words_are_filled_in
+from verb_checks import pairs_are_scored, patches_are_filled_in, words_are_filled_in
+from verb_outputs import outputs, scores_classes
 
 from diptych.capabilities.folder import read_model, write_model
 from diptych.capabilities.predictor import Predictor
@@ -24,7 +27,6 @@ from diptych.core.losses import total
 from diptych.core.sample import Sample
 from diptych.core.seeding import seed_everything
 from diptych.core.task import Task
-from diptych.core.visual import Image
 from diptych.data.loader import evaluation_batches
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
@@ -123,22 +125,29 @@ def every_trainable_parameter_gets_a_gradient(case: Case) -> None:
     assert not dead, f"no gradient: {dead}"
 
 
-def eight_samples_are_memorised(case: Case, steps: int = 200) -> None:
+def eight_samples_are_memorised(case: Case, steps: int = 400) -> None:
+    """The loss falls below a tenth; a step that overshoots is no failure, so it is looked at along the way.
+
+    Of several phases the first counts: what plays against it (a discriminator) is not to win.
+    """
     task = case.task()
     batch = whole_batch(task, eight_samples())
     optimizers = {
         phase: torch.optim.AdamW([p for g in groups for p in g.parameters.values()], lr=1e-3, weight_decay=0.0)
         for phase, groups in task.trainable().items()
     }
-    first = float(sum(float(total(task.losses(batch, phase)).detach()) for phase in task.phases))
-    for _ in range(steps):
+    seen: list[float] = []
+    while len(seen) <= steps and not (seen and seen[-1] < 0.1 * seen[0]):
+        now = 0.0
         for phase in task.phases:
             optimizers[phase].zero_grad()
-            total(task.losses(batch, phase)).backward()
+            loss = total(task.losses(batch, phase))
+            loss.backward()
             optimizers[phase].step()
+            now += float(loss.detach()) if phase == task.phases[0] else 0.0
         task.after_step()
-    last = float(sum(float(total(task.losses(batch, phase)).detach()) for phase in task.phases))
-    assert last < 0.1 * first, f"the loss went from {first:.3f} to {last:.3f} only"
+        seen.append(now)
+    assert seen[-1] < 0.1 * seen[0], f"the loss went from {seen[0]:.3f} to {min(seen):.3f} only"
 
 
 def micro_batches_equal_the_whole_batch(case: Case) -> None:
@@ -183,47 +192,14 @@ def predictor_of(case: Case) -> Predictor:
     return predictor
 
 
-def outputs(predictor: Predictor, samples: Sequence[Sample]) -> dict[str, Tensor]:
-    """What every verb it has says of the samples."""
-    images = [sample.image for sample in samples]
-    texts = scorable_texts(predictor, [sample.texts[0] for sample in samples])
-    found: dict[str, Tensor] = {}
-    if Verb.ENCODE_IMAGE in predictor.verbs:
-        found["encode_image"] = predictor.encode_image(images)
-    if Verb.ENCODE_TEXT in predictor.verbs:
-        found["encode_text"] = predictor.encode_text(texts)
-    if Verb.SCORE in predictor.verbs:
-        found["score"] = predictor.score(images, texts)
-    return {**found, **masked_outputs(predictor, samples), **tokenizer_outputs(predictor, images)}
-
-
-def tokenizer_outputs(predictor: Predictor, images: Sequence[Image]) -> dict[str, Tensor]:
-    """What an image tokenizer says of the pictures: codes, and reconstructions as pixels in [0, 1]."""
-    found: dict[str, Tensor] = {}
-    if Verb.TOKENIZE_IMAGE in predictor.verbs:
-        found["tokenize_image"] = predictor.tokenize_image(images)
-    if Verb.RECONSTRUCT in predictor.verbs:
-        pictures = predictor.reconstruct(images)
-        found["reconstruct"] = torch.stack([torch.tensor(one.pixels_HWC) for one in pictures]) / 255
-    return found
-
-
-def scorable_texts(predictor: Predictor, texts: list[str]) -> list[str]:
-    """A classifier scores its own class names only; everyone else takes any text."""
-    return list(predictor.classes) if scores_classes(predictor) else texts
-
-
-def scores_classes(predictor: Predictor) -> bool:
-    """Whether its texts are the names of its classes, the same for every picture."""
-    return Verb.ENCODE_TEXT not in predictor.verbs and bool(getattr(predictor, "classes", None))
-
-
 def saved_and_loaded_is_identical(case: Case) -> None:
     predictor = predictor_of(case)
     with tempfile.TemporaryDirectory() as folder:
         write_model(predictor, Path(folder))
         again = read_model(Path(folder))
-        before, after = outputs(predictor, eight_samples()), outputs(again, eight_samples())
+        before, after = (
+            outputs(one, eight_samples()) | drawn_pictures(one, eight_samples()) for one in (predictor, again)
+        )
     assert before.keys() == after.keys() and before
     assert all(torch.equal(before[verb], after[verb]) for verb in before)
     assert (again.VERBS, again.name) == (predictor.VERBS, predictor.name)
@@ -261,6 +237,26 @@ def pairs_words_and_patches(case: Case) -> None:
         patches_are_filled_in(predictor, samples)
 
 
+def likelihoods(case: Case) -> None:
+    predictor, samples = predictor_of(case), eight_samples()
+    if Verb.TEXT_LIKELIHOOD in predictor.verbs:
+        texts_have_a_likelihood(predictor, samples, CAPTIONS)
+    if Verb.IMAGE_LIKELIHOOD in predictor.verbs:
+        pictures_have_a_likelihood(predictor, samples, CAPTIONS)
+    if Verb.SCORE_PAIRS in predictor.verbs:
+        scores_say_what_they_compare(predictor, samples)
+
+
+def texts_pictures_and_documents(case: Case) -> None:
+    predictor, samples = predictor_of(case), eight_samples()
+    if Verb.GENERATE_TEXT in predictor.verbs:
+        texts_are_generated(predictor, samples)
+    if Verb.GENERATE_IMAGE in predictor.verbs:
+        pictures_are_generated(predictor, samples, CAPTIONS)
+    if Verb.CONTINUE_DOCUMENT in predictor.verbs:
+        documents_are_continued(predictor, samples)
+
+
 def declared_verbs_are_honoured_and_others_refused(case: Case) -> None:
     predictor, samples = predictor_of(case), eight_samples()
     assert case.module.VERBS == predictor.VERBS
@@ -287,5 +283,7 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     predictions_do_not_depend_on_the_rest_of_the_batch,
     texts_do_not_depend_on_padding,
     pairs_words_and_patches,
+    likelihoods,
+    texts_pictures_and_documents,
     declared_verbs_are_honoured_and_others_refused,
 )

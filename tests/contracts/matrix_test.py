@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 from contract import eight_samples
+from storyteller import Storyteller
 
+from diptych.capabilities.folder import write_model
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import missing
 from diptych.commands.list import matrix
@@ -43,6 +45,16 @@ def test_the_matrix_has_every_model_and_benchmark() -> None:
     assert ANSWERS.keys() == {(model, benchmark) for model in MODELS for benchmark in BENCHMARKS}
 
 
+def settings(benchmark: str, folder: Path) -> dict[str, dict[str, str]]:
+    """What a benchmark must be told: the network whose features are compared."""
+    if benchmark != "generated_distribution":
+        return {}
+    if not folder.exists():
+        folder.mkdir()
+        write_model(next(iter(predictors("clip").values())), folder)
+    return {benchmark: {"features": str(folder)}}
+
+
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_meets_a_benchmark(model: str, benchmark: str, tmp_path: Path) -> None:
@@ -51,7 +63,8 @@ def test_a_model_meets_a_benchmark(model: str, benchmark: str, tmp_path: Path) -
         predictor.module.eval()
         folder = tmp_path / task
         if ANSWERS[model, benchmark] == "yes":
-            (result,) = evaluate(predictor, [benchmark], source, folder=folder)
+            chosen = settings(benchmark, tmp_path / "encoder")
+            (result,) = evaluate(predictor, [benchmark], source, folder=folder, settings=chosen)
             check(result, folder / benchmark)
         else:
             lacking = ANSWERS[model, benchmark].removeprefix("no ").partition(",")[0]  # the first is named
@@ -59,6 +72,26 @@ def test_a_model_meets_a_benchmark(model: str, benchmark: str, tmp_path: Path) -
                 evaluate(predictor, [benchmark], source, folder=folder)
             assert all(verb in str(refusal.value) for verb in predictor.verbs)
             assert not folder.exists()
+
+
+class TellsOnly(Storyteller):
+    VERBS = ("text_likelihood", "generate_text")
+
+
+class PaintsOnly(Storyteller):
+    VERBS = ("image_likelihood", "generate_image")
+
+
+@pytest.mark.parametrize("model", [Storyteller, TellsOnly, PaintsOnly])
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_a_made_up_generator_meets_a_benchmark(benchmark: str, model: type[Storyteller], tmp_path: Path) -> None:
+    required = BENCHMARKS[benchmark].literal("REQUIRES", ())
+    if missing(model.VERBS, required):
+        pytest.skip("refused, as the others are")
+    source = BENCHMARKS[benchmark].load().tiny_data(tmp_path / "data")
+    chosen = settings(benchmark, tmp_path / "encoder")
+    (result,) = evaluate(model(), [benchmark], source, folder=tmp_path / "out", settings=chosen)
+    check(result, tmp_path / "out" / benchmark)
 
 
 def check(result: Result, folder: Path) -> None:
@@ -83,10 +116,10 @@ def test_a_model_without_verbs_is_refused_by_name(benchmark: str, tmp_path: Path
     predictor = next(iter(predictors("clip").values()))
 
     class Mute(type(predictor)):  # type: ignore[misc]
-        VERBS = ("generate_image",)
+        VERBS = ("locate",)  # which no benchmark asks for
 
     mute = Mute.__new__(Mute)
     mute.__dict__.update(predictor.__dict__)
     (lacking, *_) = missing(Mute.VERBS, BENCHMARKS[benchmark].literal("REQUIRES", ()))
-    with pytest.raises(MissingVerb, match=f"has no verb '{lacking}': it offers generate_image"):
+    with pytest.raises(MissingVerb, match=f"has no verb '{lacking}': it offers locate"):
         evaluate(mute, [benchmark], BENCHMARKS[benchmark].load().tiny_data(tmp_path))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from diptych.capabilities.verbs import Comparable
 from diptych.core.errors import DataError
 from diptych.core.processor import BadSample
 from diptych.core.visual import Image
@@ -22,6 +23,8 @@ class ByLength:
     """Scores a text by its length; a picture named "bad" cannot be read."""
 
     name = "by length"
+    VERBS = ("score",)
+    comparable_over = Comparable.BOTH
 
     def score(self, visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
         if visuals[0].name == "bad":

@@ -175,8 +175,12 @@ def test_any_cut_of_the_batch_leaves_the_same_codebook(learned: str, sizes: tupl
 
 
 def three_steps(learned: str, sizes: tuple[int, ...]) -> dict[str, Tensor]:
-    """The state after three steps, each in passes of these sizes."""
-    found = random_quantizer(QuantizerConfig(40, 3, learned, restart_every=2, restart_below=0.5))  # type: ignore[arg-type]
+    """The state after three steps, each in passes of these sizes.
+
+    Few codes for the vectors: a code that one vector alone has chosen lies on it, and a restart on the same vector
+    would make two equal codes, between which rounding chooses.
+    """
+    found = random_quantizer(QuantizerConfig(12, 3, learned, restart_every=2, restart_below=0.5))  # type: ignore[arg-type]
     for step in range(3):
         begin = 0
         for size in sizes:
@@ -220,7 +224,7 @@ def worker(rank: int, size: int, folder: str) -> None:
 
 def on_processes(shares: tuple[int, ...], sharded: bool, learned: str) -> dict[str, Tensor]:
     """The state after three steps, of which this process sees its share."""
-    found = random_quantizer(QuantizerConfig(40, 3, learned, restart_every=2, restart_below=0.5))  # type: ignore[arg-type]
+    found = random_quantizer(QuantizerConfig(12, 3, learned, restart_every=2, restart_below=0.5))  # type: ignore[arg-type]
     holder = Holder(found)
     if sharded:
         fully_shard(holder, mesh=init_device_mesh("cpu", (len(shares),)))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
+from itertools import combinations, pairwise
 
 import pytest
 import torch
 from torch import Tensor
 
 from diptych.core.errors import DataError
-from diptych.layers.length_buckets import bucket_ends, in_length_buckets
+from diptych.layers import length_buckets
+from diptych.layers.length_buckets import PIECE, bucket_ends, in_length_buckets
 from diptych.layers.text_transformer import TextConfig, TextTransformer
 
 CONFIG = TextConfig(vocab_size=40, context=12, width=24, depth=3, heads=3, hidden=36)
@@ -119,10 +122,14 @@ def test_a_text_longer_than_the_context_is_refused_with_both_numbers() -> None:
 
 
 @pytest.mark.parametrize("buckets", [1, 2, 3, 4])
-def test_buckets_of_length_give_every_text_its_own_vector_in_its_place(buckets: int) -> None:
+def test_buckets_of_length_give_every_text_its_own_vector_in_its_place(
+    buckets: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(length_buckets, "PIECE", 0)  # so few tokens would stay in one piece
     module = tower()
     rows = tokens(9)
     lengths = torch.tensor([12, 1, 2, 7, 1, 3, 12, 2, 4])
+    assert len(bucket_ends(lengths.tolist(), buckets)) == buckets
     assert_equal(in_length_buckets(module, rows, lengths, buckets), module(rows, lengths))
 
 
@@ -134,16 +141,26 @@ def test_buckets_compute_less_than_the_whole_rectangle_and_similar_lengths_stay_
         assert int(lengths_B.max()) == tokens_BT.shape[1]
         return lengths_B[:, None].double()
 
-    lengths = torch.tensor([12, 1, 2, 2, 1, 3, 2, 2])
-    assert torch.equal(in_length_buckets(encode, tokens(8), lengths), lengths[:, None].double())
-    assert seen == [(2, 1), (2, 2), (2, 2), (2, 12)]  # 34 cells of 96
+    lengths = torch.tensor([400, 10, 20, 20, 10, 30, 20, 20])
+    assert torch.equal(in_length_buckets(encode, tokens(8, 400), lengths), lengths[:, None].double())
+    assert seen == [(7, 30), (1, 400)]
     seen.clear()
     in_length_buckets(encode, tokens(3), torch.tensor([9, 10, 9]))
     assert seen == [(3, 10)]  # one piece, cut to its longest
 
 
-def test_a_batch_is_cut_from_thirty_per_cent_of_padding_on() -> None:
-    assert bucket_ends([10, 7], 4) == [2]  # 15 %
-    assert bucket_ends([10, 4], 4) == [2]  # exactly 30 %
-    assert bucket_ends([10, 3], 4) == [1, 2]
-    assert bucket_ends([1] * 9 + [100], 4) == [2, 5, 8, 10]
+def test_cuts_are_the_cheapest_of_all() -> None:
+    draw = random.Random(0)
+    for _ in range(200):
+        lengths = [draw.choice([3, 5, 60, 200, 500, 900]) for _ in range(draw.randint(1, 9))]
+        ordered, most = sorted(lengths), draw.randint(1, 4)
+        every = [
+            [*cuts, len(lengths)] for pieces in range(most) for cuts in combinations(range(1, len(lengths)), pieces)
+        ]
+        found = bucket_ends(lengths, most)
+        assert len(found) <= most and found[-1] == len(lengths)
+        assert price(ordered, found) == min(price(ordered, ends) for ends in every)
+
+
+def price(ordered: list[int], ends: list[int]) -> int:
+    return sum((end - begin) * ordered[end - 1] + PIECE for begin, end in pairwise([0, *ends]))

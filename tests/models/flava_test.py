@@ -83,8 +83,8 @@ def test_encoders_see_their_own_side_and_the_fusion_both(task: FlavaTask, batch:
     by_words = (task.model.fuse(pixels, hidden, other_tokens, lengths) - states).abs().amax(-1)
     for row, length in enumerate(lengths.tolist()):
         assert (by_pixels[row, : 18 + length] > 1e-9).all() and (by_words[row, : 18 + length] > 1e-9).all()
-    text = task.model.text.states(tokens, lengths)
-    changed = (task.model.text.states(other_tokens, lengths) - text).abs().amax(-1)
+    text = task.model.text.states(task.model.text.embedded(tokens), lengths)
+    changed = (task.model.text.states(task.model.text.embedded(other_tokens), lengths) - text).abs().amax(-1)
     assert (changed[:, 0] > 1e-9).all()  # a token sees what comes after it
     image = task.model.image.states(pixels, hidden, 8).states_NTD
     assert (task.model.image.states(other_pixels, hidden, 8).states_NTD - image).abs().amax(-1).min() > 1e-9
@@ -306,7 +306,7 @@ def test_what_does_not_fit_together_is_refused(task: FlavaTask) -> None:
     with pytest.raises(ConfigError, match="no codebook"):
         given.losses(whole_batch(given, eight_samples()))
     with pytest.raises(DataError, match="longer than the context"):
-        task.model.text.states(torch.zeros(1, 65, dtype=torch.int64), torch.tensor([65]))
+        task.model.text.embedded(torch.zeros(1, 65, dtype=torch.int64))
 
 
 def test_samples_without_anything_but_control_tokens_are_counted_as_bad(task: FlavaTask) -> None:

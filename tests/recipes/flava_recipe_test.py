@@ -53,6 +53,7 @@ def tiny(**changed: Any) -> FlavaRun:
             "batch_size": 16,
             "codebook": CodebookStage(steps=3, batch_size=8, warmup=1),
             "budget": Budget(steps=4),
+            "alignment": Alignment(),
             "evaluate_every": 0,
             **changed,
         },

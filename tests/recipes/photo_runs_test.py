@@ -16,6 +16,7 @@ from diptych.core.records.results import read_result
 from diptych.data.open import open_source
 from diptych.models.masked import maskvlm
 from diptych.recipes._alignment import Alignment
+from diptych.recipes.flickr8k_coca import PhotoCocaRun, flickr8k_coca
 from diptych.recipes.flickr8k_flava import PhotoFlavaRun, flickr8k_flava
 from diptych.recipes.flickr8k_maskvlm import PhotoRun, flickr8k_maskvlm
 from diptych.training import checkpoint
@@ -129,6 +130,49 @@ def test_flava_on_a_backbone_is_saved_with_it_and_hides_the_pixels_from_it(backb
     assert torch.equal(seen, other)
     assert not torch.allclose(shown, moved)
     assert read_result(folder.evaluation / "retrieval").split == "val"
+
+
+def tiny_coca(backbone: Path) -> PhotoCocaRun:
+    run = flickr8k_coca()
+    small = {"width": 32, "heads": 2, "hidden": 64}
+    model = replace(
+        run.model,
+        vision=replace(run.model.vision, image_size=64, depth=1, **small),
+        text=replace(run.model.text, context=64, lower=1, upper=1, **small),
+        width=16,
+        queries=4,
+        pool_heads=2,
+    )
+    return replace(
+        run,
+        data="scenes?size=64&count=48&min_objects=2",
+        image=replace(run.image, size=64),
+        context=64,
+        vocab_size=300,
+        model=model,
+        batch_size=8,
+        budget=Budget(steps=2),
+        evaluate_every=0,
+        threads=1,
+        image_tower=str(backbone),
+        compile_tower=False,
+    )
+
+
+def test_coca_on_a_backbone_reports_captions_beside_those_of_neighbours(
+    backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = fit(tiny_coca(backbone), tmp_path / "run")
+    known = transformers.MobileNetV2Model.from_pretrained(backbone).state_dict()
+    held = load(folder.best_model()).module.vision.patches.backbone.backbone.state_dict()
+    assert all(torch.equal(held[name], known[name]) for name in held if not name.endswith("num_batches_tracked"))
+    captioned, retrieved = (read_result(folder.evaluation / name) for name in ("captioning", "retrieval"))
+    assert captioned.split == retrieved.split == "val" and captioned.counts.evaluated == 48
+    metrics = captioned.metrics
+    assert metrics["cider_consensus_of_30"].value > metrics["cider"].value  # of two steps
+    said = capsys.readouterr().out
+    for name in ("cider", "cider_nearest_picture", "cider_consensus_of_30", "cider_constant_caption"):
+        assert f"val {name} {metrics[name].value:.3f}" in said
 
 
 def test_what_cannot_be_is_said_before_training(backbone: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diptych.capabilities.generator import Likelihood
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import RULES, Origin, Rule, Verb
 from diptych.core.errors import DiptychError
@@ -60,6 +61,40 @@ def _scored_pairs(model: Any) -> Callable[[Sequence[Any], Sequence[str]], Tensor
     return score_pairs
 
 
+def _text_likelihood_pairs(model: Any) -> Callable[[Sequence[Any], Sequence[str]], Tensor]:
+    def score_pairs(visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
+        same_length(visuals, texts)
+        found: Likelihood = model.text_likelihood(visuals, [""] * len(texts), texts)
+        return found.mean()
+
+    return score_pairs
+
+
+def _image_likelihood_pairs(model: Any) -> Callable[[Sequence[Any], Sequence[str]], Tensor]:
+    def score_pairs(visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
+        same_length(visuals, texts)
+        found: Likelihood = model.image_likelihood(texts, visuals)
+        return found.log_N
+
+    return score_pairs
+
+
+def _answer_by_likelihood(model: Any) -> Callable[..., list[str]]:
+    def answer(
+        visuals: Sequence[Any], questions: Sequence[str], choices: Sequence[Sequence[str]] | None = None
+    ) -> list[str]:
+        if choices is None:
+            raise DiptychError(f"{model.name} answers by the likelihood of choices: give it those of each question")
+        answers = []
+        for visual, question, options in zip(visuals, questions, choices, strict=True):
+            # The whole probability of each answer, its end included, so lengths need no correction.
+            found: Likelihood = model.text_likelihood([visual] * len(options), [question] * len(options), options)
+            answers.append(options[int(found.log_N.argmax())])
+        return answers
+
+    return answer
+
+
 def _answer_by_score(model: Any) -> Callable[..., list[str]]:
     def answer(
         visuals: Sequence[Any], questions: Sequence[str], choices: Sequence[Sequence[str]] | None = None
@@ -87,5 +122,18 @@ def same_length(visuals: Sized, texts: Sized, verb: str = Verb.SCORE_PAIRS) -> N
 
 
 _FUNCTIONS: dict[Rule, Callable[[Any], Callable[..., Any]]] = dict(
-    zip(RULES, (_cosine_score, _score_of_pairs, _cosine_pairs, _scored_pairs, _answer_by_score), strict=True)
+    zip(
+        RULES,
+        (
+            _cosine_score,
+            _score_of_pairs,
+            _cosine_pairs,
+            _scored_pairs,
+            _text_likelihood_pairs,
+            _image_likelihood_pairs,
+            _answer_by_likelihood,
+            _answer_by_score,
+        ),
+        strict=True,
+    )
 )

@@ -20,6 +20,7 @@ from diptych.core.errors import CheckpointError, DeviceError, DiptychError, Miss
 from diptych.core.records.run_folder import RunFolder
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
+PIPELINE_INDEX = "model_index.json"
 _OF_OTHER_FRAMEWORKS = ["*.h5", "*.msgpack", "*.ot", "*.onnx", "*.onnx_data", "*.tflite", "*.mlpackage/*"]
 
 
@@ -102,6 +103,8 @@ def architecture_of(path: Path) -> str:
         if "multimodal_cfg" in config:
             return "open_clip/coca"
         return "open_clip/siglip" if "init_logit_bias" in config else "open_clip/clip"
+    if (path / PIPELINE_INDEX).is_file():
+        return str(_configuration(path / PIPELINE_INDEX).get("_class_name", "unknown pipeline"))
     if (path / "config.json").is_file():
         config = _configuration(path / "config.json")
         return str((config.get("architectures") or [config.get("_class_name", "unknown architecture")])[0])

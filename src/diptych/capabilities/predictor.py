@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from diptych.capabilities.verbs import Comparable, Origin, Verb, reachable
+from diptych.capabilities.verbs import Comparable, Origin, Verb, comparable_by_rule, reachable
 from diptych.core.errors import MissingVerb
 from diptych.core.visual import Image
 
@@ -25,7 +25,8 @@ class Predictor(ABC):
     Attributes:
         VERBS: the native verbs, a literal in the model's file too.
         READS_TEXT: False where `score` knows class names only; a literal in the model's file too.
-        comparable_over: what its native `score` supports; cosine scores support both.
+        comparable_over: what its `score` supports, by the rule that it follows from; a model whose native score
+            supports less than both says so by an attribute of its own.
         ranks_by_cosine: whether the cosine of its encodings, where it has them, ranks as its `score` does; False for a
             model that looks at a picture and a text together.
         name: what reports call it.
@@ -34,10 +35,14 @@ class Predictor(ABC):
 
     VERBS: ClassVar[tuple[str, ...]]
     READS_TEXT: ClassVar[bool] = True
-    comparable_over: Comparable = Comparable.BOTH
     ranks_by_cosine: bool = True
     name: str
     module: nn.Module
+
+    @property
+    def comparable_over(self) -> Comparable:
+        """Over what its scores may be compared."""
+        return comparable_by_rule(self.VERBS)
 
     @property
     def verbs(self) -> frozenset[str]:
@@ -114,7 +119,11 @@ class Scorer(Protocol):
     """Has `score`."""
 
     name: str
-    comparable_over: Comparable
+
+    @property
+    def comparable_over(self) -> Comparable:
+        """Over what its scores may be compared."""
+        ...
 
     def score(self, visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
         """[N, M], higher matches better; comparable over what `comparable_over` says."""
@@ -125,7 +134,11 @@ class PairScorer(Protocol):
     """Has `score_pairs`."""
 
     name: str
-    comparable_over: Comparable
+
+    @property
+    def comparable_over(self) -> Comparable:
+        """Over what its scores may be compared."""
+        ...
 
     def score_pairs(self, visuals: Sequence[Any], texts: Sequence[str]) -> Tensor:
         """[N], the score of visual i with text i."""

@@ -40,18 +40,30 @@ class Comparable(StrEnum):
 
 @dataclass(frozen=True)
 class Rule:
-    """A verb that the field knows how to define from others."""
+    """A verb that the field knows how to define from others.
+
+    Attributes:
+        comparable: over what scores that come by this rule may be compared; None for what the verb it needs says, and
+            for verbs that are no scores.
+    """
 
     verb: Verb
     needs: tuple[Verb, ...]
     how: str
+    comparable: Comparable | None = None
 
 
+# log p(text | visual) ranks the visuals of one text by itself. Texts of other lengths are compared per token, as the
+# field does; how likely a text is without any visual still counts then, so benchmarks print a corrected score beside it
+# (evaluation/blind_likelihood.py). log p(visual | text) is of one visual: those of two visuals are not comparable.
 RULES = (
-    Rule(Verb.SCORE, (Verb.ENCODE_IMAGE, Verb.ENCODE_TEXT), "cosine of encodings"),
+    Rule(Verb.SCORE, (Verb.ENCODE_IMAGE, Verb.ENCODE_TEXT), "cosine of encodings", Comparable.BOTH),
     Rule(Verb.SCORE, (Verb.SCORE_PAIRS,), "matching score of every pair"),
-    Rule(Verb.SCORE_PAIRS, (Verb.ENCODE_IMAGE, Verb.ENCODE_TEXT), "cosine of each pair's encodings"),
+    Rule(Verb.SCORE_PAIRS, (Verb.ENCODE_IMAGE, Verb.ENCODE_TEXT), "cosine of each pair's encodings", Comparable.BOTH),
     Rule(Verb.SCORE_PAIRS, (Verb.SCORE,), "score of each pair"),
+    Rule(Verb.SCORE_PAIRS, (Verb.TEXT_LIKELIHOOD,), "log-likelihood of the text per token", Comparable.BOTH),
+    Rule(Verb.SCORE_PAIRS, (Verb.IMAGE_LIKELIHOOD,), "log-likelihood of the picture given the text", Comparable.TEXTS),
+    Rule(Verb.ANSWER, (Verb.TEXT_LIKELIHOOD,), "likeliest of the choices"),
     Rule(Verb.ANSWER, (Verb.SCORE,), "highest score over the choices"),
 )
 
@@ -81,15 +93,34 @@ def reachable(native: Iterable[str]) -> dict[Verb, Origin]:
     return verbs
 
 
+def comparable_by_rule(native: Iterable[str], verb: Verb = Verb.SCORE) -> Comparable:
+    """Over what a score may be compared: what the first rule on its way from the native verbs says.
+
+    Args:
+        native: the verbs a model declares.
+
+    Returns:
+        BOTH for a native score; a model whose own score supports less says so itself.
+    """
+    had = reachable(native)
+    while (origin := had.get(verb)) is not None and origin.rule is not None:
+        if origin.rule.comparable is not None:
+            return origin.rule.comparable
+        verb = origin.rule.needs[0]
+    return Comparable.BOTH
+
+
 def missing(
     native: Iterable[str], required: Iterable[str], *, reads_text: bool = True, sentences: bool = False
 ) -> list[Verb]:
     """The required verbs that a model with these native ones cannot have.
 
     Args:
+        required: verbs; alternatives of which one is enough are one name, parted by "|", and the first is named.
         reads_text: False for a model whose `score` knows the names of its own classes and no other text.
         sentences: whether any text is to be scored, for which such a model lacks `encode_text`.
     """
     had = reachable(native)
-    lacking = [Verb(name) for name in required if Verb(name) not in had]
+    asked = [[Verb(one) for one in name.split("|")] for name in required]
+    lacking = [alternatives[0] for alternatives in asked if not had.keys() & set(alternatives)]
     return lacking or ([Verb.ENCODE_TEXT] if sentences and not reads_text else [])

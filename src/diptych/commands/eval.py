@@ -95,4 +95,7 @@ def print_result(result: Any) -> None:
     how = ", ".join(f"{verb}: {origin}" for verb, origin in result.verbs.items())
     settings = ", ".join(f"{name} {value}" for name, value in result.settings.items() if value != "")
     table.caption = f"{counts.evaluated} evaluated, {counts.failed} failed, {counts.skipped} skipped; {how}\n{settings}"
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for note in result.extras.get("notes") or []:
+        console.print(f"  {note}", style="dim", markup=False)

@@ -50,6 +50,12 @@ def normal_like(seeds: Sequence[int], shape: Sequence[int], dtype: torch.dtype =
     return torch.stack(rows).to(dtype)
 
 
+def uniform(seeds: Sequence[int], count: int, purpose: str) -> Tensor:
+    """Numbers [B, count] in [0, 1); row i a function of seeds[i] alone."""
+    generators = [torch.Generator().manual_seed(hash_to_int(seed, purpose)) for seed in seeds]
+    return torch.stack([torch.rand(count, generator=generator) for generator in generators])
+
+
 def permutation(length: int, seed: int, epoch: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """A shuffle of range(length), the same on every machine for one (seed, epoch)."""
     rng = np.random.Generator(np.random.PCG64(hash_to_int("order", seed, epoch)))

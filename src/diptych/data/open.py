@@ -3,6 +3,7 @@
     scenes, scenes?objects=3&size=64       the built-in generator
     photos.tar, shards/, "shards/*.tar"    webdataset / img2dataset tars, also s3://...
     captions.csv, folder/                  a table beside its pictures
+    talk.json, talk.jsonl                  conversations about pictures beside them (LLaVA, ShareGPT, Hugging Face)
     folder/                                a folder of class folders, or of IDX files
     part.parquet, folder/                  parquet
     hf:org/name, hf:/path                  a Hugging Face dataset (extra: datasets)
@@ -132,6 +133,7 @@ def _open_files(where: str, split: str, fields: Sequence[str]) -> Source:
 
 
 def _open_file(path: Path, fields: Sequence[str]) -> Source:
+    from diptych.data.sources.conversations import ConversationFile, holds_conversations
     from diptych.data.sources.parquet import ParquetSource
     from diptych.data.sources.table import ENDINGS, TableSource
 
@@ -139,9 +141,11 @@ def _open_file(path: Path, fields: Sequence[str]) -> Source:
         return _tars([str(path)], ALL, fields, str(path))
     if path.suffix == ".parquet":
         return ParquetSource([path], fields)
+    if holds_conversations(path):
+        return ConversationFile(path)
     if path.suffix in ENDINGS:
         return TableSource(path, fields=fields)
-    raise DataError(f"{path} is no kind of data known here: expected .tar, .parquet, .csv, .tsv or .jsonl")
+    raise DataError(f"{path} is no kind of data known here: expected .tar, .parquet, .csv, .tsv, .jsonl or .json")
 
 
 def _open_folder(folder: Path, split: str, fields: Sequence[str]) -> Source:

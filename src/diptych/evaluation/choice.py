@@ -1,17 +1,24 @@
-"""A picture and several captions, one of them true: what the composition benchmarks of files share."""
+"""A picture and several captions, one of them true: what the composition benchmarks of files share.
+
+Where the score is a text's likelihood each accuracy has two companions: `_blind`, of the texts without the picture, and
+`_blind_corrected`, of the score less that (evaluation/blind_likelihood.py).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from diptych.capabilities.predictor import Predictor
+from diptych.capabilities.verbs import Comparable
 from diptych.core.errors import DataError
 from diptych.core.processor import BadSample
 from diptych.core.records.results import Metric, SampleRecord
 from diptych.core.visual import Image
 from diptych.evaluation.benchmark import Records
+from diptych.evaluation.blind_likelihood import ALPHA, SUFFIX, blind_scores, corrected, scores_by_text_likelihood
+from diptych.evaluation.comparability import require
 from diptych.evaluation.encoding import checked
 from diptych.evaluation.metrics.preference import expected_win, strict_win, tied
 from diptych.evaluation.statistics import mean_metric
@@ -36,26 +43,37 @@ class Choice:
     group: str
 
 
-def decide(model: Any, choices: Iterable[Choice], records: Records) -> None:
-    """Scores every choice that has no record yet; a missing picture is skipped and counted."""
+def decide(model: Predictor, choices: Iterable[Choice], records: Records) -> None:
+    """Scores every choice that has no record yet; a missing picture is skipped and counted.
+
+    Raises:
+        NotComparable: the model's score does not compare the texts of one picture.
+    """
+    require(model, Comparable.TEXTS, "a choice among captions")
     for choice in choices:
         if choice.key not in records.done:
             records.add(_decided(model, choice))
 
 
-def _decided(model: Any, choice: Choice) -> SampleRecord:
+def _decided(model: Predictor, choice: Choice) -> SampleRecord:
     if choice.image is None:
         return SampleRecord(choice.key, status="skipped: no picture")
     texts = [choice.true, *choice.false]
     try:
-        right, *wrong = checked(model.score([choice.image], texts), model, choice.key)[0].tolist()
+        scores_M = checked(model.score([choice.image], texts), model, choice.key)[0]
     except BadSample as bad:
         return SampleRecord(choice.key, status=bad.reason)
+    right, *wrong = scores_M.tolist()
     values = {
         choice.group: strict_win(right, wrong),
         f"{choice.group}_expected": expected_win(right, wrong),
         f"{choice.group}_tie_rate": tied(right, wrong),
     }
+    if scores_by_text_likelihood(model):
+        blind_M = blind_scores(model, texts)
+        better, *worse = corrected(scores_M, blind_M, ALPHA).tolist()
+        values[f"{choice.group}_blind"] = strict_win(float(blind_M[0]), blind_M[1:].tolist())
+        values[f"{choice.group}{SUFFIX}"] = strict_win(better, worse)
     return SampleRecord(choice.key, prompt=texts, output=[right, *wrong], values=values)
 
 
@@ -75,6 +93,9 @@ def choice_metrics(records: Records, groups: Sequence[str], chance: dict[str, fl
         metrics[group] = mean_metric(values, None, chance[group], records.seed)
         expected, _ = records.values(f"{group}_expected")
         metrics[f"{group}_expected"] = mean_metric(expected, None, chance[group], records.seed)
+        for name in (f"{group}_blind", f"{group}{SUFFIX}"):
+            if of := records.values(name)[0]:
+                metrics[name] = mean_metric(of, None, chance[group], records.seed)
         ties, _ = records.values(f"{group}_tie_rate")
         metrics[f"{group}_tie_rate"] = Metric(sum(ties) / len(ties), n=len(ties))
         strict.append(metrics[group].value)

@@ -43,12 +43,14 @@ class Question:
     """A caption with a hidden word, for two pictures.
 
     Attributes:
-        key: of its record: the sample's key, "#" and the group.
+        key: of its record: the sample's key, "#" and the group, and "#" and a number from its second one on.
+        picture: the sample's key.
         sample, other: positions of the sample whose caption it is, and of one that the word is not true of.
         choices: the words to choose from, the truth among them; () for any word.
     """
 
     key: str
+    picture: str
     sample: int
     other: int
     group: str
@@ -57,11 +59,14 @@ class Question:
     choices: tuple[str, ...]
 
 
-def questions(samples: Sequence[Sample], vocabulary: int, seed: int) -> tuple[list[Question], list[SampleRecord]]:
+def questions(
+    samples: Sequence[Sample], vocabulary: int, seed: int, each: int = 1
+) -> tuple[list[Question], list[SampleRecord]]:
     """Every question about the samples, and records that say why there is none about the others.
 
     Args:
         vocabulary: how many words with content there are to choose from where the data are no scenes; 0 for any word.
+        each: the most questions about a sample in each group.
     """
     others = Others([sample.key for sample in samples], seed)
     truths = [words_of(sample) for sample in samples]
@@ -71,22 +76,21 @@ def questions(samples: Sequence[Sample], vocabulary: int, seed: int) -> tuple[li
     for index, sample in enumerate(samples):
         reason, asked = "no word to hide", False
         for group, choices in _groups(sample, frequent).items():
-            if (hidden := hide_one(sample, group, choices, seed)) is None:
-                continue
-            text, word = hidden
-            other = others.of(index, partial(_untrue, truths, word))
-            if other is None:
-                reason = "the word is true of every picture"
-                continue
-            found.append(Question(f"{sample.key}#{group}", index, other, group, text, word, choices))
-            asked = True
+            for number, (text, word) in enumerate(hide_some(sample, group, choices, seed, each)):
+                other = others.of(index, partial(_untrue, truths, word))
+                if other is None:
+                    reason = "the word is true of every picture"
+                    continue
+                key = f"{sample.key}#{group}" + (f"#{number + 1}" if number else "")
+                found.append(Question(key, sample.key, index, other, group, text, word, choices))
+                asked = True
         if not asked:
             skipped.append(SampleRecord(sample.key, status=f"skipped: {reason}"))
     return found, skipped
 
 
-def hide_one(sample: Sample, group: str, choices: Sequence[str], seed: int) -> tuple[str, str] | None:
-    """A caption with one of the choices hidden, and that word; which place is a function of the key. None without one.
+def hide_some(sample: Sample, group: str, choices: Sequence[str], seed: int, each: int = 1) -> list[tuple[str, str]]:
+    """Captions with one of the choices hidden, and that word; which places is a function of the key.
 
     A word behind an article is left on scenes: "an" gives an orange star away without a look.
     """
@@ -96,10 +100,9 @@ def hide_one(sample: Sample, group: str, choices: Sequence[str], seed: int) -> t
         for match in _WORD.finditer(text)
         if _may_be_hidden(match.group().lower(), choices) and not (group != CONTENT and _behind_article(text, match))
     ]
-    if not places:
-        return None
-    text, match = places[hash_to_int("hidden word", seed, sample.key, group) % len(places)]
-    return text[: match.start()] + MASK + text[match.end() :], match.group().lower()
+    first = hash_to_int("hidden word", seed, sample.key, group)
+    chosen = [places[(first + number) % len(places)] for number in range(min(each, len(places)))]
+    return [(text[: match.start()] + MASK + text[match.end() :], match.group().lower()) for text, match in chosen]
 
 
 def words_of(sample: Sample) -> frozenset[str]:

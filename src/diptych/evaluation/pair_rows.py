@@ -20,6 +20,7 @@ from diptych.core.sample import Sample
 from diptych.core.storage import storage_errors, write_text
 from diptych.core.visual import Image
 from diptych.evaluation.benchmark import PAIR_ROWS, Records
+from diptych.evaluation.comparability import in_single
 from diptych.evaluation.encoding import checked
 from diptych.evaluation.progress import shown
 
@@ -58,7 +59,7 @@ def pair_rows(
 def _row(model: Any, image: Image, texts: Sequence[str], key: str) -> Scores:
     blocks = [texts[at : at + BLOCK] for at in range(0, len(texts), BLOCK)]
     scores = [checked(model.score_pairs([image] * len(some), some), model, key) for some in blocks]
-    row: Scores = torch.cat(scores).float().cpu().numpy() if scores else np.zeros(0, np.float32)
+    row: Scores = in_single(torch.cat(scores), model).cpu().numpy() if scores else np.zeros(0, np.float32)
     return row
 
 

@@ -21,6 +21,7 @@ from diptych.core.errors import ConfigError
 from diptych.core.records.results import Metric
 from diptych.core.storage import write_text
 from diptych.evaluation.reporting import format as words
+from diptych.evaluation.reporting.calibration import calibration_charts
 from diptych.evaluation.reporting.chart import Chart
 from diptych.evaluation.reporting.confusion import Confusion, confusion
 from diptych.evaluation.reporting.funnel import funnels
@@ -28,6 +29,7 @@ from diptych.evaluation.reporting.gallery import Gallery, gallery
 from diptych.evaluation.reporting.information import information_charts
 from diptych.evaluation.reporting.picture_rows import PictureRow, picture_rows
 from diptych.evaluation.reporting.pictures import Album
+from diptych.evaluation.reporting.progress_pictures import progress
 from diptych.evaluation.reporting.read import RunRecord, read_runs
 from diptych.evaluation.reporting.reconstructions import Pair, reconstructions
 from diptych.evaluation.reporting.summary import differences, environment_facts, summary
@@ -40,13 +42,20 @@ MOST_RUNS = 6
 
 @dataclass(frozen=True)
 class ShownResult:
-    """A result with what is drawn of it."""
+    """A result with what is drawn of it.
+
+    Attributes:
+        notes: sentences about its numbers.
+        rows_title: what stands above the rows of pictures.
+    """
 
     one: RunResult
+    notes: list[str]
     gallery: Gallery | None
     confusion: Confusion | None
     reconstructions: list[Pair]
     picture_rows: list[PictureRow]
+    rows_title: str
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,7 @@ def render(runs: Sequence[RunRecord]) -> str:
         summaries=[summary(run) for run in runs],
         headline=headline(found),
         curves=training_curves(runs),
+        progress=[(run, progress(run.pictures)) for run in runs if run.pictures],
         blocks=[_shown(block) for block in found],
         funnels=[funnels(run.data) for run in runs],
         differences=differences(runs) if len(runs) > 1 else [],
@@ -106,17 +116,20 @@ def render(runs: Sequence[RunRecord]) -> str:
 
 def _shown(block: Block) -> ShownBlock:
     album = Album(block.data, block.split)
-    return ShownBlock(block, information_charts(block.results), [_shown_result(one, album) for one in block.results])
+    charts = [*information_charts(block.results), *calibration_charts(block.results)]
+    return ShownBlock(block, charts, [_shown_result(one, album) for one in block.results])
 
 
 def _shown_result(one: RunResult, album: Album) -> ShownResult:
     matrix = one.result.extras.get("confusion")
     return ShownResult(
         one,
+        [str(note) for note in one.result.extras.get("notes") or []],
         gallery(one.result, album),
         confusion(matrix) if matrix else None,
         reconstructions(one.result),
         picture_rows(one.result),
+        str(one.result.extras.get("pictures_title") or "Filled in"),
     )
 
 

@@ -5,6 +5,9 @@ B batch, T tokens (queries), S tokens (keys), H heads, K head width, D width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -37,9 +40,8 @@ class Attention(nn.Module):
         if query_BTD is None:
             q, k, v = self.qkv(x_BSD).chunk(3, dim=-1)
         else:
-            width = x_BSD.shape[-1]
-            q = outputs_of(self.qkv, query_BTD, 0, width)
-            k, v = outputs_of(self.qkv, x_BSD, width, 3 * width).chunk(2, dim=-1)
+            q, kv = outputs_of(self.qkv, (query_BTD, x_BSD), (x_BSD.shape[-1], 2 * x_BSD.shape[-1]))
+            k, v = kv.chunk(2, dim=-1)
         mixed = attend(self._split(q), self._split(k), self._split(v), mask_BTS, causal)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
@@ -49,17 +51,22 @@ class Attention(nn.Module):
         return x_BTD.view(*x_BTD.shape[:2], self.heads, x_BTD.shape[2] // self.heads).transpose(1, 2)
 
 
-def outputs_of(linear: nn.Module, x: Tensor, begin: int, end: int) -> Tensor:
-    """Outputs `begin` to `end` of a linear map.
+def outputs_of(linear: nn.Module, inputs: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
+    """Consecutive shares of a linear map's outputs, each of an input of its own.
 
     Of a plain one no others are computed. One that something wraps (LoRA) is called whole and cut: its weight is not
     all that it does.
+
+    Args:
+        sizes: of the shares; all outputs together.
     """
     if type(linear) is nn.Linear:
-        bias = None if linear.bias is None else linear.bias[begin:end]
-        return F.linear(x, linear.weight[begin:end], bias)
-    out: Tensor = linear(x)[..., begin:end]
-    return out
+        # A split's gradient is put together once; slices would each fill a matrix with zeros.
+        weights = torch.split(linear.weight, list(sizes))
+        biases = [None] * len(sizes) if linear.bias is None else torch.split(linear.bias, list(sizes))
+        return [F.linear(x, weight, bias) for x, weight, bias in zip(inputs, weights, biases, strict=True)]
+    ends = list(accumulate(sizes))
+    return [linear(x)[..., end - size : end] for x, size, end in zip(inputs, sizes, ends, strict=True)]
 
 
 def attend(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, mask_BTS: Tensor | None, causal: bool = False) -> Tensor:

@@ -2,8 +2,8 @@
 
 Residual blocks, halving and doubling of the picture between stages, attention in the middle.
 
-Esser et al. 2020, "Taming Transformers for High-Resolution Image Synthesis", arXiv 2012.09841, table 7, without the
-attention inside stages: the layout of diffusers' VQModel and AutoencoderKL. Every stage but the last halves the
+Esser et al. 2020, "Taming Transformers for High-Resolution Image Synthesis", arXiv 2012.09841, table 7; without
+attention inside stages it is the layout of diffusers' VQModel and AutoencoderKL. Every stage but the last halves the
 picture, and the decoder mirrors it. Both are one flat list of parts, so each part is a unit of FSDP2 and of
 recomputation.
 
@@ -37,6 +37,7 @@ class AutoencoderConfig:
         attention: whether the middle attends over all positions.
         patch: side of the squares of pixels that are stacked into channels first (and laid out last); 1 for none, as
             in the paper. A square of 2 makes the outermost stage four times cheaper.
+        attended: stages, counted from the picture inwards from 0, in which attention follows every residual block.
     """
 
     channels: tuple[int, ...] = (128, 256, 512)
@@ -45,6 +46,7 @@ class AutoencoderConfig:
     groups: int = 32
     attention: bool = True
     patch: int = 1
+    attended: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.channels or min(*self.channels, self.blocks, self.latent, self.patch) < 1:
@@ -52,6 +54,10 @@ class AutoencoderConfig:
         if wrong := [width for width in self.channels if width % self.groups]:
             raise ConfigError(
                 f"{wrong[0]} channels are not divisible into {self.groups} groups: change autoencoder.groups"
+            )
+        if wrong := [stage for stage in self.attended if not 0 <= stage < len(self.channels)]:
+            raise ConfigError(
+                f"autoencoder.attended names stage {wrong[0]}: there are stages 0 to {len(self.channels) - 1}"
             )
 
     @property
@@ -195,6 +201,8 @@ def _encoder_parts(config: AutoencoderConfig) -> Iterator[nn.Module]:
         for _ in range(config.blocks):
             yield ResidualBlock(width, wider, config.groups)
             width = wider
+            if stage in config.attended:
+                yield SpatialAttention(width, config.groups)
         if stage < len(config.channels) - 1:
             yield Halve(width)
     yield from _middle(config)
@@ -207,6 +215,8 @@ def _decoder_parts(config: AutoencoderConfig) -> Iterator[nn.Module]:
         for _ in range(config.blocks + 1):
             yield ResidualBlock(width, narrower, config.groups)
             width = narrower
+            if len(config.channels) - 1 - stage in config.attended:
+                yield SpatialAttention(width, config.groups)
         if stage < len(config.channels) - 1:
             yield Double(width)
 

@@ -24,7 +24,7 @@ from diptych.core.errors import CheckpointError, MissingExtra
 ImageReadout = Literal["pooled", "mean", "cls"]
 TextReadout = Literal["mean", "cls", "last"]
 
-_UNREADABLE = (OSError, ValueError, SafetensorError, UnpicklingError, EOFError, RuntimeError)
+UNREADABLE = (OSError, ValueError, SafetensorError, UnpicklingError, EOFError, RuntimeError)
 """What damaged files of each kind raise in the library."""
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -148,17 +148,17 @@ def read_backbone(folder: Path, side: Literal["vision", "text"]) -> nn.Module:
         CheckpointError: the folder is no model, a truncated one, or lacks weights.
         MissingExtra: transformers is not installed.
     """
-    transformers = _transformers(f"the pretrained tower {folder}")
+    transformers = transformers_for(f"the pretrained tower {folder}")
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} is no transformers folder: it has no config.json")
     try:
-        with _quiet(transformers.utils.logging):
+        with quiet(transformers.utils.logging):
             # Sizes that differ are listed rather than raised; code in the folder is refused rather than asked about.
             model, found = transformers.AutoModel.from_pretrained(
                 folder, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True,
                 trust_remote_code=False,
             )  # fmt: skip
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         reason = f"{error}".partition("\n")[0] or "a file ends too early"
         raise CheckpointError(f"{folder} cannot be read as a transformers model: {reason}") from error
     part = one_side(model, side)
@@ -180,7 +180,7 @@ def backbone_from_config(folder: Path, side: Literal["vision", "text"]) -> nn.Mo
         CheckpointError: there is no such configuration.
         MissingExtra: transformers is not installed.
     """
-    transformers = _transformers(f"the pretrained tower {folder}")
+    transformers = transformers_for(f"the pretrained tower {folder}")
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
@@ -195,7 +195,7 @@ def tiny_vision_backbone(width: int = 32, image_size: int = 32) -> nn.Module:
     Raises:
         MissingExtra: transformers is not installed.
     """
-    transformers = _transformers("a pretrained tower")
+    transformers = transformers_for("a pretrained tower")
     config = transformers.ViTConfig(
         hidden_size=width, num_hidden_layers=1, num_attention_heads=2, intermediate_size=2 * width,
         image_size=image_size, patch_size=8, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
@@ -210,7 +210,7 @@ def tiny_text_backbone(vocab_size: int, width: int = 32, context: int = 64) -> n
     Raises:
         MissingExtra: transformers is not installed.
     """
-    transformers = _transformers("a pretrained tower")
+    transformers = transformers_for("a pretrained tower")
     config = transformers.BertConfig(
         vocab_size=vocab_size, hidden_size=width, num_hidden_layers=1, num_attention_heads=2,
         intermediate_size=2 * width, max_position_embeddings=context, hidden_dropout_prob=0.0,
@@ -227,7 +227,12 @@ def one_side(model: nn.Module, side: Literal["vision", "text"]) -> nn.Module:
     return part
 
 
-def _transformers(purpose: str) -> Any:
+def transformers_for(purpose: str) -> Any:
+    """The library.
+
+    Raises:
+        MissingExtra: it is not installed, and `purpose` needs it.
+    """
     try:
         import transformers
     except ModuleNotFoundError as error:
@@ -236,7 +241,7 @@ def _transformers(purpose: str) -> Any:
 
 
 @contextmanager
-def _quiet(logging: Any) -> Iterator[None]:
+def quiet(logging: Any) -> Iterator[None]:
     """Without the library's report of unused heads and its progress bar; what is missing is checked by us."""
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -9,6 +9,10 @@ What a step learns of its vectors (how often a code was chosen, the sum of its v
 kept in buffers until `after_step`, which adds it up over processes; so averages and restarts are functions of the
 global batch, however it is cut and spread.
 
+With `l2` vectors and codes are brought to length one first, so the nearest code is the one at the smallest angle (Yu
+et al. 2021, "Vector-quantized Image Modeling with Improved VQGAN", ViT-VQGAN, arXiv 2110.04627, section 3.2): no vector
+is then far from all codes, and more of them are used.
+
 B pictures, C width of a code, h rows, w columns, N vectors, K codes, R candidates.
 """
 
@@ -43,6 +47,7 @@ class QuantizerConfig:
         decay: of the moving averages, of vectors and of how often a code is chosen.
         restart_every: steps between restarts of codes that are hardly chosen; 0 for none.
         restart_below: a code is restarted where it is chosen less often than this share of the mean.
+        l2: whether vectors and codes have length one: lookup by angle instead of by distance.
     """
 
     codes: int = 512
@@ -52,6 +57,7 @@ class QuantizerConfig:
     decay: float = 0.99
     restart_every: int = 0
     restart_below: float = 0.1
+    l2: bool = False
 
     def __post_init__(self) -> None:
         if min(self.codes, self.width) < 1 or not 0 < self.decay < 1:
@@ -112,7 +118,7 @@ class Quantizer(nn.Module):
             seeds: one a picture: which of its vectors may take the place of a code that nobody chooses.
         """
         with torch.autocast(z_BCHW.device.type, enabled=False):
-            z_BhwC = z_BCHW.to(self.codebook_KC.dtype).permute(0, 2, 3, 1)
+            z_BhwC = self._placed(z_BCHW.to(self.codebook_KC.dtype).permute(0, 2, 3, 1))
             codes_Bhw = self.nearest(z_BhwC)
             chosen_BhwC = self.lookup(codes_Bhw)
             if self.training and torch.is_grad_enabled():
@@ -129,8 +135,8 @@ class Quantizer(nn.Module):
         |z|^2 is the same for all codes and is left out; rows are taken in pieces, so that the distances of a large
         batch to a large codebook are never in memory at once.
         """
-        codebook_KC = self.codebook_KC.detach()
-        rows_NC = z_BhwC.reshape(-1, codebook_KC.shape[1])
+        codebook_KC = self._placed(self.codebook_KC.detach())
+        rows_NC = self._placed(z_BhwC.reshape(-1, codebook_KC.shape[1]))
         squares_K = codebook_KC.square().sum(1)
         size = max(1, _DISTANCES_AT_ONCE // len(codebook_KC))
         pieces = torch.split(rows_NC, size)
@@ -139,7 +145,11 @@ class Quantizer(nn.Module):
 
     def lookup(self, codes_Bhw: Tensor) -> Tensor:
         """The vectors [..., C] of codes."""
-        return nn.functional.embedding(codes_Bhw, self.codebook_KC)
+        return self._placed(nn.functional.embedding(codes_Bhw, self.codebook_KC))
+
+    def _placed(self, vectors: Tensor) -> Tensor:
+        """Vectors [..., C] where they are compared: on the sphere with `l2`, else where they are."""
+        return nn.functional.normalize(vectors, dim=-1) if self.config.l2 else vectors
 
     @torch.no_grad()
     def _remember(self, z_BhwC: Tensor, codes_Bhw: Tensor, seeds: Sequence[int] | None) -> None:

@@ -90,9 +90,11 @@ class TextTransformer(nn.Module):
         return out
 
     def tokens(self, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
-        """Every token of a bidirectional tower, after the last norm [B, T, D]; on padding it has no meaning."""
-        x_BTD, mask = self._placed(self.embedding(tokens_BT)), _inside(tokens_BT.shape[1], lengths_B)
-        out: Tensor = self.norm_post(self.transformer(x_BTD, mask))
+        """Every token after the last norm [B, T, D]; on padding that is ignored it has no meaning."""
+        x_BTD, constant = self._placed(self.embedding(tokens_BT)), self.config.padding == "constant"
+        # A causal token sees nothing of the padding, which stands behind it.
+        mask = None if constant or self.config.causal else _inside(tokens_BT.shape[1], lengths_B)
+        out: Tensor = self.norm_post(self.transformer(x_BTD, mask, self.config.causal))
         return out
 
     def _placed(self, words_BTD: Tensor, places_BT: Tensor | None = None) -> Tensor:

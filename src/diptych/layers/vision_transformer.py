@@ -152,7 +152,7 @@ class VisionTransformer(nn.Module):
         self.positions_TD = nn.Parameter(torch.randn(special + config.grid**2, width) * scale)
         self.norm_pre = nn.LayerNorm(width, eps=config.eps) if config.pre_norm else None
         self.transformer = Transformer(width, config.depth, config.heads, config.hidden, config.activation, config.eps)
-        self.norm_post = nn.LayerNorm(width, eps=config.eps)
+        self.norm_post: nn.Module = nn.LayerNorm(width, eps=config.eps)
         self.pool = AttentionPool(config) if config.pooling == "map" else None
 
     def forward(self, image_BCHW: Tensor, kept_BK: Tensor | None = None) -> Tensor:

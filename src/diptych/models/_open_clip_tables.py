@@ -1,4 +1,4 @@
-"""Which weight of open_clip is which of ours: CLIP with either vision tower, and SigLIP."""
+"""Which weight of open_clip is which of ours: CLIP with either vision tower, SigLIP, and the tower of CoCa."""
 
 from __future__ import annotations
 
@@ -9,15 +9,23 @@ from diptych.models._weight_tables import Entry, both
 
 def open_clip_clip(vision_depth: int, text_depth: int) -> list[Entry]:
     """open_clip's CLIP with a vision transformer."""
+    return [*open_clip_vision(vision_depth), *_oc_text(text_depth)]
+
+
+def open_clip_vision(depth: int, last_norm: str = "vision.norm_post") -> list[Entry]:
+    """open_clip's vision transformer with its projection.
+
+    Args:
+        last_norm: what the norm after the blocks is called here.
+    """
     return [
         Entry("vision.cls_D", ("visual.class_embedding",)),
         Entry("vision.positions_TD", ("visual.positional_embedding",)),
         Entry("vision.patches.weight", ("visual.conv1.weight",)),
         *both("vision.norm_pre", "visual.ln_pre"),
-        *_oc_tower("vision", "visual.transformer", vision_depth),
-        *both("vision.norm_post", "visual.ln_post"),
+        *_oc_tower("vision", "visual.transformer", depth),
+        *both(last_norm, "visual.ln_post"),
         Entry("image_head.weight", ("visual.proj",), transpose=True),
-        *_oc_text(text_depth),
     ]
 
 

@@ -115,7 +115,8 @@ def _hf_tower(ours: str, theirs: str, depth: int) -> list[Entry]:
     return [positions, *blocks]
 
 
-def _hf_text(depth: int) -> list[Entry]:
+def transformers_text(depth: int) -> list[Entry]:
+    """The text tower of transformers' CLIPModel and SiglipModel, all there is of CLIPTextModel."""
     return [
         Entry("text.embedding.weight", ("text_model.embeddings.token_embedding.weight",)),
         *_hf_tower("text", "text_model", depth),
@@ -133,7 +134,7 @@ def transformers_clip(vision_depth: int, text_depth: int) -> list[Entry]:
         *_hf_tower("vision", "vision_model", vision_depth),
         *both("vision.norm_pre", "vision_model.pre_layrnorm"),
         *both("vision.norm_post", "vision_model.post_layernorm"),
-        *_hf_text(text_depth),
+        *transformers_text(text_depth),
         Entry("image_head.weight", ("visual_projection.weight",)),
         Entry("text_head.weight", ("text_projection.weight",)),
     ]
@@ -155,7 +156,7 @@ def transformers_siglip(vision_depth: int, text_depth: int) -> list[Entry]:
         *both("vision.pool.norm", f"{head}.layernorm"),
         *both("vision.pool.mlp.up", f"{head}.mlp.fc1"),
         *both("vision.pool.mlp.down", f"{head}.mlp.fc2"),
-        *_hf_text(text_depth),
+        *transformers_text(text_depth),
         *both("text_head", "text_model.head"),
     ]
 

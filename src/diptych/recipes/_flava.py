@@ -24,9 +24,8 @@ from diptych.models.masked import flava
 from diptych.models.masked._flava_codes import VqCodes
 from diptych.models.masked._flava_terms import Weights, check_kinds
 from diptych.recipes._alignment import Alignment
+from diptych.recipes._earlier import EarlierStage
 from diptych.recipes._pairs import SELECTED_BY, PairsRun, all_captions, retrieval_on
-from diptych.training.optimizer import AdamWConfig, WarmupCosine
-from diptych.training.run import Budget, Run
 from diptych.training.stages import Context, Evaluate, Stage, Train, fitted_tokenizer
 
 _CAPTIONS_OF = 4000
@@ -36,25 +35,8 @@ _MEASURED_ON = 200
 
 
 @dataclass(frozen=True)
-class CodebookStage:
+class CodebookStage(EarlierStage):
     """How the codebook is trained, on the pictures of the run."""
-
-    steps: int = 1000
-    batch_size: int = 16
-    lr: float = 2e-3
-    warmup: int = 50
-
-    def applied_to(self, run: Run) -> Run:
-        """The settings of the stage."""
-        return replace(
-            run,
-            budget=Budget(steps=self.steps),
-            batch_size=self.batch_size,
-            micro_batch=0,
-            optimizer=AdamWConfig(lr=self.lr, weight_decay=0.0, beta2=0.99),
-            schedule=WarmupCosine(warmup=self.warmup),
-            evaluate_every=0,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from diptych.capabilities.load import load
 from diptych.capabilities.predictor import Predictor
 from diptych.core.processor import BadSample
+from diptych.core.records.results import Metric
 from diptych.core.source import Source
 from diptych.data.image_text import ImagePreprocessing
 from diptych.data.open import open_source
@@ -62,10 +64,12 @@ def split_data(reference: str, held_out: int) -> tuple[Source, Source]:
 
 
 def all_captions(source: Source, most: int = 20_000) -> Iterator[str]:
-    """The captions of the first samples; bad records are the training's to count."""
+    """The captions of the first samples, and the words of documents; bad records are the training's to count."""
     for index in range(min(len(source), most)):
         try:
-            yield from source[index].texts
+            sample = source[index]
+            yield from sample.texts
+            yield from (part for part in sample.parts if isinstance(part, str))
         except BadSample:
             continue
 
@@ -80,20 +84,42 @@ def retrieval_on(source: Source, limit: int = 500) -> Evaluate:
     return measure
 
 
-def report_on(reference: str, split: str) -> Report:
+READ_OUT = {"retrieval": ("image_to_text_r1", "image_to_text_r10", "text_to_image_r1", SELECTED_BY)}
+"""What a report says in a line each, by benchmark; its files hold everything."""
+
+
+def report_on(
+    reference: str, split: str, read_out: Mapping[str, Sequence[str]] = READ_OUT,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Report:  # fmt: skip
     """A last stage that reads a split once; opened here already, so that a run fails before it trains, not after.
+
+    Args:
+        read_out: the benchmarks to run, and which of each one's metrics are printed.
+        settings: benchmark -> the fields of its `Settings` to change.
 
     Raises:
         DataError: the data have no such split, or a list of keys names nothing of it.
     """
     open_source(reference, split)
-    return Report(split, lambda context: _write_report(context, reference, split))
+
+    def write(context: Context) -> None:
+        model = load(context.folder.best_model(), context.device)
+        results = evaluate(
+            model, list(read_out), reference, split=split, folder=context.folder.evaluation, settings=settings
+        )
+        for result in results:
+            for name in read_out[result.benchmark]:
+                print(f"{split} {name} {_line(result.metrics[name])}")
+
+    return Report(split, write)
 
 
-def _write_report(context: Context, reference: str, split: str) -> None:
-    """Evaluates the selected checkpoint on a split that nothing was selected on, into the run's folder."""
-    model = load(context.folder.best_model(), context.device)
-    (result,) = evaluate(model, ["retrieval"], reference, split=split, folder=context.folder.evaluation)
-    for name in ("image_to_text_r1", "image_to_text_r10", "text_to_image_r1", SELECTED_BY):
-        metric = result.metrics[name]
-        print(f"{split} {name} {metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}] chance {metric.chance:.3f}")
+def _line(metric: Metric) -> str:
+    """A number, its interval and chance, where there are such."""
+    parts = [f"{metric.value:.3f}"]
+    if metric.low is not None:
+        parts.append(f"[{metric.low:.3f}, {metric.high:.3f}]")
+    if metric.chance is not None:
+        parts.append(f"chance {metric.chance:.3f}")
+    return " ".join(parts)

@@ -1,10 +1,11 @@
-"""FLAVA on scenes of several objects, at the size of clip_tiny, in minutes."""
+"""FLAVA on scenes of one object, at the size of clip_tiny, in minutes."""
 
 from __future__ import annotations
 
 from diptych.data.image_text import ImagePreprocessing
 from diptych.data.mixed_pairs import Masks
 from diptych.data.views import Views
+from diptych.recipes._alignment import Alignment
 from diptych.recipes._flava import CodebookStage, FlavaRun
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget
@@ -17,14 +18,15 @@ def flava_tiny() -> FlavaRun:
     """
     return FlavaRun(
         name="flava_tiny",
-        data="scenes",
+        data="scenes?objects=1&words=0",
         image=ImagePreprocessing(64, views=Views(crop_scale=(0.95, 1.0), ratio=(0.95, 1.05))),
         vocab_size=512,
         masks=Masks(alone=(0.15, 0.15)),
         codebook=CodebookStage(steps=500),
+        alignment=Alignment(samples=24_000),
         batch_size=64,
-        budget=Budget(steps=700),
+        budget=Budget(steps=1000),
         optimizer=AdamWConfig(lr=1e-3, weight_decay=0.1),
         schedule=WarmupCosine(warmup=100),
-        evaluate_every=350,
+        evaluate_every=500,
     )

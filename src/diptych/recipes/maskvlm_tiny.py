@@ -1,4 +1,4 @@
-"""MaskVLM on scenes of several objects, at the size of clip_tiny, in minutes."""
+"""MaskVLM on scenes of one object, at the size of clip_tiny, in minutes."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def maskvlm_tiny() -> MaskVlmRun:
     """Crops stay close to the whole picture: captions speak of places."""
     return MaskVlmRun(
         name="maskvlm_tiny",
-        data="scenes",
+        data="scenes?objects=1&words=0",
         image=ImagePreprocessing(64, views=Views(crop_scale=(0.95, 1.0), ratio=(0.95, 1.05))),
         vocab_size=512,
         options=maskvlm.MaskVlmOptions(image_block=16),
-        alignment=Alignment(samples=16_000),
+        alignment=Alignment(samples=24_000),
         batch_size=64,
-        budget=Budget(steps=300),
+        budget=Budget(steps=600),
         optimizer=AdamWConfig(lr=1e-3, weight_decay=0.1),
         schedule=WarmupCosine(warmup=50),
-        evaluate_every=150,
+        evaluate_every=300,
     )

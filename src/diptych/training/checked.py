@@ -189,7 +189,7 @@ class StageCheck:
                 f"the step used {in_bytes(self.space.memory)} of {in_bytes(self.space.memory_there)} of memory: a "
                 f"longer caption may not fit; set micro_batch or checkpointing"
             )
-        if self.metrics and self.best not in self.metrics:
+        if self.metrics and self.best and self.best not in self.metrics:
             yield f"the best checkpoint is chosen by '{self.best}', which the evaluation does not measure"
 
     def _data_warnings(self) -> Iterator[str]:

@@ -37,7 +37,8 @@ def wrap(task: Task[Any], world: World, kind: Parallel, device: torch.device) ->
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)  # successor: torch 2.13
             # Buffers are functions of the global batch already, so there is nothing to broadcast.
-            return DistributedDataParallel(task, broadcast_buffers=False)
+            # A pass of one phase leaves the parameters of the others alone.
+            return DistributedDataParallel(task, broadcast_buffers=False, find_unused_parameters=len(task.phases) > 1)
     mesh = init_device_mesh(device.type, (world.size,))
     whole = {parameter for parameter in task.parameters() if parameter.ndim == 0}
     for module in _units(task):
@@ -47,11 +48,11 @@ def wrap(task: Task[Any], world: World, kind: Parallel, device: torch.device) ->
 
 
 def _units(task: Task[Any]) -> list[nn.Module]:
-    """What FSDP2 shards one by one."""
+    """What FSDP2 shards one by one, from the inside outwards: a list may stand in an item of another."""
     gathered = task.gathered if isinstance(task, AnchoredTask) else ()
     kept = {id(part) for name in gathered for part in task.get_submodule(name).modules()}
     lists = [some for some in task.modules() if isinstance(some, nn.ModuleList)]
-    return [unit for some in lists for unit in some if id(unit) not in kept]
+    return [unit for some in reversed(lists) for unit in some if id(unit) not in kept]
 
 
 def unwrap(wrapped: nn.Module) -> Task[Any]:

@@ -7,7 +7,7 @@ end, such as reading the test split once). A finished stage is skipped on resump
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ from diptych.training.run import Run
 Evaluate = Callable[[Predictor], dict[str, float]]
 """What recipes pass for evaluation during training: metrics by name, higher is better."""
 
+Show = Callable[[Predictor], list[dict[str, Any]]]
+"""What recipes pass to be looked at during training: rows of pictures (evaluation/reporting/picture_rows.py)."""
+
 
 @dataclass(frozen=True)
 class Context:
@@ -46,11 +49,19 @@ class Context:
         return folder
 
     def trained(self, stage: str) -> dict[str, torch.Tensor]:
-        """The state dict of the task that an earlier stage trained, from its newest checkpoint."""
+        """The state dict of the task that an earlier stage trained, from its newest checkpoint.
+
+        Where the stage kept an average of its weights, the average, which is what was evaluated and saved.
+        """
         folder = checkpoint.latest(self.folder, stage)
         assert folder is not None, f"no stage named '{stage}' comes before this one"
         tensors = state.read(folder / checkpoint.TENSORS)
-        return {name.removeprefix("task/"): rows for name, rows in tensors.items() if name.startswith("task/")}
+        task, average = (_under(prefix, tensors) for prefix in ("task/", "average/"))
+        return task | {name: rows for name, rows in average.items() if name in task}
+
+
+def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): rows for name, rows in tensors.items() if name.startswith(prefix)}
 
 
 @dataclass(frozen=True)
@@ -139,6 +150,7 @@ class Train(_Marked):
         task: builds the task, from earlier artifacts where it needs them.
         evaluate: measures a predictor now and then; None for no evaluation.
         best: the metric of `evaluate` by which the best checkpoint is kept.
+        show: pictures to keep whenever the model is evaluated; None for none.
         settings: optimizer, budget and the rest, when this stage differs from its run.
     """
 
@@ -146,6 +158,7 @@ class Train(_Marked):
     task: Callable[[Context], Task[Any]]
     evaluate: Callable[[Context], Evaluate] | None = None
     best: str = ""
+    show: Callable[[Context], Show] | None = None
     settings: Run | None = None
 
     def run(self, context: Context) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from torch.optim import Optimizer
 
 from diptych.core.errors import ConfigError, Interrupted, TrainingDiverged
 from diptych.core.seeding import seed_everything
+from diptych.core.storage import write_text
 from diptych.core.task import Batch, Task
 from diptych.data.loader import Loader
 from diptych.distributed.agree import from_main
@@ -70,6 +72,7 @@ class Trainer:
         self.steps = settings.budget.total_steps(settings.batch_size)
         self.progress = checkpoint.Progress(stage.name)
         self._evaluate = stage.evaluate(context) if stage.evaluate else None
+        self._show = stage.show(context) if stage.show else None
         self._resume()
         self.meter = Meter(self.progress.seconds)
         self.callbacks = standard_callbacks(context.folder, settings) if context.world.is_main else []
@@ -192,14 +195,20 @@ class Trainer:
             callback.log(line)
 
     def _measure(self) -> dict[str, float]:
-        """Metrics of the predictor on held-out data, the same on every process; measured on the main one."""
-        if self._evaluate is None:
+        """Metrics of the predictor on held-out data, the same on every process; measured on the main one.
+
+        What it is to show is kept beside them.
+        """
+        if self._evaluate is None and self._show is None:
             return {}
         found: dict[str, float] = {}
         with self.context.watch.busy("evaluating"), self.meter.paused(), torch.random.fork_rng():
             with self.whole.predictor() as predictor:
-                if predictor is not None:
+                if predictor is not None and self._evaluate is not None:
                     found = self._evaluate(predictor)
+                if predictor is not None and self._show is not None:
+                    kept = self.context.folder.pictures(self.stage.name, self.progress.step)
+                    write_text(kept, json.dumps(self._show(predictor)))
             return from_main(found)
 
     def _improved(self, evaluated: dict[str, float]) -> bool:

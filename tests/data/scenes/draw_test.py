@@ -2,12 +2,13 @@
 
 from collections import Counter
 from itertools import combinations
+from typing import Any
 
 import pytest
 
 from diptych.core.errors import ConfigError
 from diptych.data.scenes.draw import SPLITS, SceneConfig, check_split, draw_scene, in_split, random_scene
-from diptych.data.scenes.world import BACKGROUNDS, COLOURS, SHAPES, SIZES, WORDS, Scene
+from diptych.data.scenes.world import BACKGROUNDS, COLOURS, PLAIN, SHAPES, SIZES, WORDS, Scene
 
 COUNT = 3000
 
@@ -122,3 +123,24 @@ def test_settings_that_cannot_be_drawn(values: dict[str, float], sentence: str) 
 def test_an_unknown_split_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="unknown split of the scenes 'vall': did you mean 'val'"):
         check_split("vall")
+
+
+def test_a_lone_object_may_be_drawn_larger_and_stays_in_its_cell_and_in_the_picture() -> None:
+    for size in (32, 64):
+        plain = {(one.radius, one.size) for scene in drawn(SceneConfig(size, 1), "train", 200) for one in scene.objects}
+        near = SceneConfig(size, objects=1, zoom=2.0, patterns=0)
+        for scene in drawn(near, "train", 300):
+            (one,) = scene.objects
+            assert scene.background in PLAIN
+            assert one.row == one.y * 3 // size and one.column == one.x * 3 // size
+            assert one.radius <= min(one.y, one.x) and max(one.y, one.x) < size - one.radius
+            assert one.radius > 1.6 * {kind: radius for radius, kind in plain}[one.size]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"zoom": 2.0}, "objects=1"), ({"zoom": 3.0, "objects": 1}, "from 1 to"), ({"patterns": 4}, "from 0 to 3")],
+)
+def test_a_zoom_that_does_not_fit_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        SceneConfig(**options)

@@ -16,7 +16,7 @@ from diptych.data.scenes.source import Scenes
 from diptych.data.scenes.world import COLOURS, SHAPES
 from diptych.evaluation.benchmark import Records
 from diptych.evaluation.benchmarks.masked_words import Settings, run
-from diptych.evaluation.hidden_words import frequent_words, hide_one, questions, words_of
+from diptych.evaluation.hidden_words import frequent_words, hide_some, questions, words_of
 
 SCENES = Scenes("test", 60, SceneConfig(size=32, min_objects=2))
 BY_KEY = {sample.key: sample for sample in (SCENES[i] for i in range(len(SCENES)))}
@@ -133,8 +133,8 @@ def test_words_with_content_are_hidden_where_the_data_are_no_scenes() -> None:
     assert frequent_words(samples, 2) == ("cat", "dog")
     assert frequent_words(samples, 4) == ("boat", "cat", "dog", "grass")
     assert words_of(samples[0]) == {"a", "dog", "runs", "on", "the", "grass"}
-    assert hide_one(samples[0], "content", ("cat", "dog"), 0) == (f"A {MASK} runs on the grass .", "dog")
-    assert hide_one(samples[3], "content", (), 0) is None  # "them," stands beside a comma, the others say nothing
+    assert hide_some(samples[0], "content", ("cat", "dog"), 0) == [(f"A {MASK} runs on the grass .", "dog")]
+    assert hide_some(samples[3], "content", (), 0) == []  # "them," stands beside a comma, the others say nothing
     records = Records(None, {})
     model = Blind()
     found = run(model, PETS, Settings(vocabulary=2), records).metrics
@@ -197,3 +197,22 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Any) -> None:
     again = Reader()
     assert run(again, SCENES, Settings(), Records(tmp_path, {})).metrics == whole
     assert 0 < len(again.asked) < 2 * whole["colour"].n + 2 * whole["shape"].n
+
+
+def test_several_words_of_a_picture_count_as_one() -> None:
+    samples = [SCENES[index] for index in range(20)]
+    once, _ = questions(samples, 100, seed=0)
+    often, _ = questions(samples, 100, seed=0, each=3)
+    assert [one for one in often if one.key.count("#") == 1] == once
+    assert len(often) > 2 * len(once) and len({one.key for one in often}) == len(often)
+    assert len({(one.picture, one.group, one.text) for one in often}) == len(often)
+    records = Records(None, {})
+    found = run(Blind(), SCENES, Settings(each=3), records).metrics["colour"]
+    by_picture: dict[str, list[float]] = {}
+    for key, record in records.done.items():
+        if "colour" in record.values:
+            by_picture.setdefault(key.partition("#")[0], []).append(record.values["colour"])
+    means = [sum(values) / len(values) for values in by_picture.values()]
+    assert found.n == len(means) and found.value == pytest.approx(sum(means) / len(means))
+    with pytest.raises(ConfigError, match="at least 1"):
+        Settings(each=0)

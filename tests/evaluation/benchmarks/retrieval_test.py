@@ -146,10 +146,21 @@ def test_a_direction_that_the_score_does_not_support_is_refused(over: Comparable
     model = OnlyScore()
     model.comparable_over = over
     with pytest.raises(NotComparable, match=f"comparable over {over} only: {refused} retrieval needs the other"):
-        run(model, Album(), Settings(), Records(None, {}))  # type: ignore[arg-type]
-    found = run(model, Album(), Settings(directions=(allowed,)), Records(None, {})).metrics  # type: ignore[arg-type]
-    assert any(name.startswith(allowed) for name in found)
-    assert not any(name.startswith(refused) for name in found)
+        run(model, Album(), Settings(directions=(refused, allowed)), Records(None, {}))  # type: ignore[arg-type]
+    for directions in ((allowed,), ()):
+        outcome = run(model, Album(), Settings(directions=directions), Records(None, {}))  # type: ignore[arg-type]
+        assert any(name.startswith(allowed) for name in outcome.metrics)
+        assert not any(name.startswith(refused) for name in outcome.metrics)
+        # Nobody asked for it, so it is left out, and the report says why.
+        said = [
+            f"No {refused}: the score of known is comparable over {over} only: {refused} retrieval needs the other."
+        ]
+        assert outcome.extras.get("notes", []) == ([] if directions else said)
+
+
+def test_a_direction_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ConfigError, match="direction of retrieval 'text_to_images': did you mean 'text_to_image'"):
+        Settings(directions=("text_to_images",))
 
 
 def test_the_gallery_tells_right_from_wrong() -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from diptych.capabilities.verbs import Comparable
 from diptych.core.errors import ConfigError, DataError
 from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
@@ -32,6 +33,7 @@ class Known:
     """Texts have random but fixed vectors; a picture is the vector in its pixels."""
 
     VERBS: tuple[str, ...] = ("encode_image", "encode_text")
+    comparable_over = Comparable.BOTH
     ranks_by_cosine = True
     name = "known"
 

@@ -7,6 +7,7 @@ events/             TensorBoard
 artifacts/<stage>/  what a stage made for later ones (a tokenizer)
 checkpoints/<stage>-<step>/   complete state, with the model folder inside as `model/`
 evaluation/<benchmark>/       results
+pictures/<stage>-<step>.json  what the model made while it was trained
 report.html
 """
 
@@ -63,6 +64,10 @@ class RunFolder:
     @property
     def evaluation(self) -> Path:
         return self.path / "evaluation"
+
+    def pictures(self, stage: str, step: int) -> Path:
+        """The file of what was made at a step."""
+        return self.path / "pictures" / f"{stage}-{step:08d}.json"
 
     @property
     def report(self) -> Path:

@@ -20,7 +20,8 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 SHAPES = ("circle", "square", "triangle", "cross", "ring", "star")
 SIZES = ("small", "large")
-BACKGROUNDS = ("white", "black", "grey", "striped", "checked", "dotted")
+PLAIN = ("white", "black", "grey")
+BACKGROUNDS = (*PLAIN, "striped", "checked", "dotted")
 WORDS = ("cat", "sun", "map", "tea", "sky", "box", "ice", "fog")
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 GRID = 3

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ def _records(table: Path) -> Iterator[dict[str, Any]]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             if table.suffix == ".jsonl":
-                yield from _json_lines(file, table)
+                yield from json_lines(file, table)
             else:
                 yield from _rows(file, "\t" if table.suffix == ".tsv" else ",")
     except UnicodeDecodeError as error:
@@ -108,7 +108,12 @@ def _records(table: Path) -> Iterator[dict[str, Any]]:
         raise DataError(f"{table} is no table: {error}") from error
 
 
-def _json_lines(lines: Iterator[str], table: Path) -> Iterator[dict[str, Any]]:
+def json_lines(lines: Iterable[str], table: Path) -> Iterator[dict[str, Any]]:
+    """The objects of JSON lines.
+
+    Raises:
+        DataError: a line is none.
+    """
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:

@@ -46,13 +46,18 @@ class Settings:
     Attributes:
         vocabulary: how many of the data's most frequent words with content are the choices; 0 to let the model say any
             word. Scenes have choices of their own.
+        each: how many words of a picture's captions are hidden, one at a time; a picture counts by their mean, and
+            intervals are over pictures.
     """
 
     vocabulary: int = 100
+    each: int = 1
 
     def __post_init__(self) -> None:
         if self.vocabulary < 0 or self.vocabulary == 1:
             raise ConfigError(f"masked_words.vocabulary {self.vocabulary} must be 0, for any word, or 2 or more")
+        if self.each < 1:
+            raise ConfigError(f"masked_words.each {self.each} must be at least 1")
 
 
 def run(model: Any, source: Source, settings: Settings, records: Records) -> Outcome:
@@ -62,7 +67,7 @@ def run(model: Any, source: Source, settings: Settings, records: Records) -> Out
         DataError: no caption has a word to hide.
     """
     samples = [sample for sample in records.samples(source) if records.has_caption(sample)]
-    asked, skipped = questions(samples, settings.vocabulary, records.seed)
+    asked, skipped = questions(samples, settings.vocabulary, records.seed, settings.each)
     records.add(*skipped)
     left = [question for question in asked if question.key not in records.done]
     batches = [
@@ -129,19 +134,30 @@ def _examples(asked: Sequence[Question], records: Records) -> list[dict[str, Any
             continue
         right = bool(record.values[question.group])
         truth, said = (question.text.replace(MASK, str(record.output[name])) for name in ("truth", "own"))
-        key = question.key.rpartition("#")[0]
-        found[right].append({"key": key, "query": "", "right": right, "rank": None, "truth": truth, "top": [said]})
+        found[right].append(
+            {"key": question.picture, "query": "", "right": right, "rank": None, "truth": truth, "top": [said]}
+        )
     return [*found[True][:_EXAMPLES], *found[False][:_EXAMPLES]]
+
+
+def _by_picture(values: Sequence[float], keys: Sequence[str], asked: Sequence[Question]) -> list[float]:
+    """The mean of each picture's answers, in the order of the pictures."""
+    picture_of = {question.key: question.picture for question in asked}
+    found: dict[str, list[float]] = {}
+    for value, key in zip(values, keys, strict=True):
+        found.setdefault(picture_of[key], []).append(value)
+    return [sum(some) / len(some) for some in found.values()]
 
 
 def _metrics(asked: Sequence[Question], records: Records) -> dict[str, Metric]:
     """Per group: accuracy with the own picture, with another one, their difference, and the commonest word's share."""
     metrics: dict[str, Metric] = {}
     for group in dict.fromkeys(question.group for question in asked):
-        own, keys = records.values(group)
-        if not own:
+        answers, keys = records.values(group)
+        if not answers:
             continue
-        other, _ = records.values(f"{group}_other_picture")
+        own = _by_picture(answers, keys, asked)
+        other = _by_picture(records.values(f"{group}_other_picture")[0], keys, asked)
         choices = {len(question.choices) for question in asked if question.group == group}
         chance = 1 / choices.pop() if choices != {0} else None
         gain, _ = paired(other, own, seed=records.seed)
@@ -152,7 +168,7 @@ def _metrics(asked: Sequence[Question], records: Records) -> dict[str, Metric]:
         metrics[f"{group}_gain"] = replace(gain, chance=None)
         if len(own) > 1:
             metrics[f"{group}_gain_standard_error"] = Metric(error, n=len(own))
-        metrics[f"{group}_majority"] = Metric(max(truths.values()) / len(own), n=len(own))
+        metrics[f"{group}_majority"] = Metric(max(truths.values()) / len(answers), n=len(answers))
     if not metrics:
         raise DataError("no caption has a word to hide that is not true of the other pictures too")
     return metrics

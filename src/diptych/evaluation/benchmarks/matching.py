@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from diptych.capabilities.predictor import Predictor
+from diptych.capabilities.verbs import Comparable
 from diptych.core.errors import DataError
 from diptych.core.processor import BadSample
 from diptych.core.records.results import Metric, SampleRecord
@@ -21,6 +22,7 @@ from diptych.core.source import Source
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
+from diptych.evaluation.comparability import require
 from diptych.evaluation.encoding import BATCH, batched, checked
 from diptych.evaluation.metrics.preference import expected_win, strict_win, tied
 from diptych.evaluation.others import Others
@@ -50,7 +52,9 @@ def run(model: Predictor, source: Source, settings: Settings, records: Records) 
 
     Raises:
         DataError: fewer than two pictures with captions that differ.
+        NotComparable: the model's score does not compare the texts of one picture.
     """
+    require(model, Comparable.TEXTS, "matching two texts to a picture")
     for some in batched(_questions(list(records.samples(source)), records), BATCH):
         _ask(model, some, records)
     values, _ = records.values("accuracy")

@@ -5,6 +5,10 @@ caption is a query of its own for its picture. Strict (a tie counts against) bes
 tie-breaking and the tie rate. A pool of pictures beyond `pool` is cut down to a fixed, seeded one, the same for every
 model, and its size is printed with the numbers.
 
+A score that is comparable over the texts of one picture only (a picture's likelihood) is asked one way, and the result
+says why not the other. Where the score is a text's likelihood, image to text comes a second time, corrected for what
+is likely without any picture (evaluation/blind_likelihood.py).
+
 With `rerank` the matching head of a model that has one puts the first candidates of every query in order; what the
 first stage alone would have found stands beside the result as `first_stage_...`.
 
@@ -22,15 +26,25 @@ from numpy.typing import NDArray
 
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Comparable
-from diptych.core.errors import ConfigError, NotComparable
+from diptych.core.errors import ConfigError, unknown_name
 from diptych.core.records.results import Metric, SampleRecord
 from diptych.core.source import Source
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
-from diptych.evaluation.candidates import Candidates, score_everything, seeded_pool
+from diptych.evaluation.blind_likelihood import (
+    ALPHA,
+    SUFFIX,
+    blind_scores,
+    check_alpha,
+    correction_note,
+    scores_by_text_likelihood,
+)
+from diptych.evaluation.candidates import Candidates, score_everything
+from diptych.evaluation.comparability import refusal, require, supports
 from diptych.evaluation.encoding import scores_by_pairs
 from diptych.evaluation.metrics.ranking import Ranking, chance_at, ranking
+from diptych.evaluation.pools import pool_of
 from diptych.evaluation.reranking import require_two_stages, reranked
 from diptych.evaluation.retrieved import image_examples, text_examples
 from diptych.evaluation.statistics import mean_metric
@@ -40,6 +54,8 @@ SENTENCES = True
 DATA = "scenes?min_objects=2"
 
 POOL, PAIRWISE_POOL = 5000, 250
+WAYS = {"image_to_text": Comparable.TEXTS, "text_to_image": Comparable.VISUALS}
+"""Each way, and over what a score must be comparable for it."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +65,27 @@ class Settings:
     Attributes:
         ks: the k of R@k.
         pool: the most pictures to rank among; 0 for 5,000, or 250 where the model looks at every pair.
-        directions: which ways; a score that supports only one of them is refused the other.
+        directions: which ways, of "image_to_text" and "text_to_image"; () for those that the score supports.
         rerank: how many candidates of each query, chosen by cosine, the matching head puts in order; 0 for none.
+        captions: the first so many captions of each picture only; 0 for all.
+        blind_alpha: weight of log p(text) in the correction of text likelihoods; 0 for no corrected numbers.
     """
 
     ks: tuple[int, ...] = (1, 5, 10)
     pool: int = 0
-    directions: tuple[str, ...] = ("image_to_text", "text_to_image")
+    directions: tuple[str, ...] = ()
     rerank: int = 0
+    captions: int = 0
+    blind_alpha: float = ALPHA
 
     def __post_init__(self) -> None:
-        for name in ("pool", "rerank"):
+        for name in ("pool", "rerank", "captions"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"retrieval.{name} {getattr(self, name)} must be 0 or more")
+        check_alpha(self.blind_alpha, "retrieval")
+        for way in self.directions:
+            if way not in WAYS:
+                raise unknown_name("direction of retrieval", way, WAYS)
 
 
 @dataclass(frozen=True)
@@ -70,12 +94,14 @@ class Ranked:
 
     Attributes:
         first_QX: the scores of the first stage, where there are two.
+        corrected_QX: the scores less those of no picture, where they are text likelihoods.
         keys: of the queries' records; units: the picture that each query belongs to.
     """
 
     way: str
     final_QX: NDArray[np.float32]
     first_QX: NDArray[np.float32] | None
+    corrected_QX: NDArray[np.float32] | None
     right_QX: NDArray[np.bool_]
     keys: list[str]
     units: list[str]
@@ -85,46 +111,60 @@ def run(model: Predictor, source: Source, settings: Settings, records: Records) 
     """Ranks every caption for every picture and the other way round.
 
     Raises:
-        NotComparable: a direction that the model's score does not support.
+        NotComparable: a direction that was asked for and that the model's score does not support.
         ConfigError: re-ranking by a model that has not both stages.
     """
-    _require_comparable(model, settings.directions)
+    ways, notes = _ways(model, settings.directions)
     if settings.rerank:
         require_two_stages(model, settings.rerank)
     size = settings.pool or (PAIRWISE_POOL if scores_by_pairs(model) else POOL)
-    found = score_everything(model, seeded_pool(source, size, records.seed), records)
+    found = score_everything(model, pool_of(source, size, settings.captions, records.seed), records)
     pictures = len(found.samples)
     metrics: dict[str, Metric] = {"pool": Metric(float(pictures), n=pictures, unit="number")}
     gallery = []
-    for ranked in _ranked(model, found, settings, records):
+    for ranked in _ranked(model, found, ways, settings, records):
         ranks = ranking(ranked.final_QX, ranked.right_QX).rank()
         metrics |= _metrics(ranked, settings, records)
         examples = image_examples if ranked.way == "image_to_text" else text_examples
         gallery += examples(ranks, ranked.final_QX, found)
+        notes += [correction_note(settings.blind_alpha)] if ranked.corrected_QX is not None else []
     extras = {"gallery": gallery, "pool": {"pictures": pictures, "captions": len(found.texts)}}
+    extras |= {"notes": notes} if notes else {}
     return Outcome(metrics, extras, ("score", "score_pairs") if settings.rerank else REQUIRES)
 
 
-def _ranked(model: Predictor, found: Candidates, settings: Settings, records: Records) -> list[Ranked]:
-    """Each way that is asked for."""
-    ways = [way for way in ("image_to_text", "text_to_image") if way in settings.directions]
+def _ways(model: Predictor, asked: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The ways to go, and a sentence for each that is not gone."""
+    for way in asked:
+        require(model, WAYS[way], f"{way} retrieval", "set the benchmark's directions to the one that it supports")
+    possible = [way for way, needed in WAYS.items() if supports(model, needed)]
+    refused = [f"No {way}: {refusal(model, f'{way} retrieval')}." for way in WAYS if way not in possible]
+    return [way for way in possible if way in (asked or WAYS)], [] if asked else refused
+
+
+def _ranked(
+    model: Predictor, found: Candidates, ways: Sequence[str], settings: Settings, records: Records
+) -> list[Ranked]:
+    """Each way that is gone."""
     scores = {way: found.scores_NM if way == "image_to_text" else found.scores_NM.T for way in ways}
     final = reranked(model, found, settings.rerank, ways, records) if settings.rerank else scores
     pictures = [sample.key for sample in found.samples]
     owners = [pictures[owner] for owner in found.owner_M]
     names = {"image_to_text": ([f"{key}#" for key in pictures], pictures), "text_to_image": (_numbered(owners), owners)}
     right = {"image_to_text": found.right(), "text_to_image": found.right().T}
-    return [Ranked(way, final[way], scores[way] if settings.rerank else None, right[way], *names[way]) for way in ways]
+    corrected = _corrected(model, found, settings.blind_alpha) if "image_to_text" in ways else {}
+    return [
+        Ranked(way, final[way], scores[way] if settings.rerank else None, corrected.get(way), right[way], *names[way])
+        for way in ways
+    ]
 
 
-def _require_comparable(model: Predictor, directions: Sequence[str]) -> None:
-    over = model.comparable_over
-    refused = {Comparable.TEXTS: "text_to_image", Comparable.VISUALS: "image_to_text"}.get(over)
-    if refused in directions:
-        raise NotComparable(
-            f"the score of {model.name} is comparable over {over} only: {refused} retrieval needs the other; "
-            f"set the benchmark's directions to the one that it supports"
-        )
+def _corrected(model: Predictor, found: Candidates, alpha: float) -> dict[str, NDArray[np.float32]]:
+    """Image to text by the corrected scores; the other way the correction is one number a query and changes nothing."""
+    if not alpha or not scores_by_text_likelihood(model):
+        return {}
+    blind_M = (alpha * blind_scores(model, found.texts)).float().cpu().numpy()
+    return {"image_to_text": found.scores_NM - blind_M}
 
 
 def _numbered(units: Sequence[str]) -> list[str]:
@@ -148,7 +188,13 @@ def _metrics(ranked: Ranked, settings: Settings, records: Records) -> dict[str, 
         before_ks = sorted({*ks, settings.rerank})
         hits |= {f"first_stage_{ranked.way}_r{k}": before.strict(k).tolist() for k in before_ks}
         first = _stage(f"first_stage_{ranked.way}", before, before_ks, ranked, records.seed)
-        first = {name: metric for name, metric in first.items() if not name.endswith(("_expected", "_tie_rate"))}
+        first = _strict(first)
+    corrected: dict[str, Metric] = {}
+    if ranked.corrected_QX is not None:
+        after = ranking(ranked.corrected_QX, ranked.right_QX)
+        hits |= {f"{ranked.way}_r{k}{SUFFIX}": after.strict(k).tolist() for k in ks}
+        plain = _strict(_stage(ranked.way, after, ks, ranked, records.seed))
+        corrected = {f"{name}{SUFFIX}": metric for name, metric in plain.items()}
     ranks = final.rank().tolist()
     records.add(
         *(
@@ -156,7 +202,11 @@ def _metrics(ranked: Ranked, settings: Settings, records: Records) -> dict[str, 
             for i, key in enumerate(ranked.keys)
         )
     )
-    return _stage(ranked.way, final, ks, ranked, records.seed) | first
+    return _stage(ranked.way, final, ks, ranked, records.seed) | corrected | first
+
+
+def _strict(metrics: dict[str, Metric]) -> dict[str, Metric]:
+    return {name: metric for name, metric in metrics.items() if not name.endswith(("_expected", "_tie_rate"))}
 
 
 def _stage(name: str, found: Ranking, ks: Sequence[int], ranked: Ranked, seed: int) -> dict[str, Metric]:

@@ -2,7 +2,8 @@
 
 Thrush et al. 2022, arXiv 2204.03162. The official files: examples.jsonl (id, image_0, image_1, caption_0, caption_1,
 tag) and images/<name>.png. Text, image and group score, strict, with the expectation under random tie-breaking beside
-them (chance 1/4, 1/4, 1/6) and the scores by tag.
+them (chance 1/4, 1/4, 1/6) and the scores by tag. What a score does not support is left out and text
+likelihoods are corrected as in scene_pairs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from diptych.core.records.results import SampleRecord
 from diptych.core.sample import Sample
 from diptych.core.source import Source
 from diptych.evaluation.benchmark import Outcome, Records
-from diptych.evaluation.benchmarks.scene_pairs import pair_metrics, score_pair
+from diptych.evaluation.benchmarks.scene_pairs import CHANCE, pair_extras, pair_metrics, score_pair
+from diptych.evaluation.blind_likelihood import ALPHA, check_alpha
 from diptych.evaluation.choice import picture
 from diptych.evaluation.files import AnnotationFolder, annotation_folder, check_entries, read_json_lines
 
@@ -36,9 +38,14 @@ class Settings:
 
     Attributes:
         images: the folder of the pictures; "" for `images` beside the file.
+        blind_alpha: weight of log p(text) in the correction of text likelihoods; 0 for no corrected numbers.
     """
 
     images: str = ""
+    blind_alpha: float = ALPHA
+
+    def __post_init__(self) -> None:
+        check_alpha(self.blind_alpha, "winoground")
 
 
 def run(model: Predictor, source: Source, settings: Settings, records: Records) -> Outcome:
@@ -50,10 +57,10 @@ def run(model: Predictor, source: Source, settings: Settings, records: Records) 
     folder = annotation_folder(source, "winoground")
     for sample in _examples(folder, Path(settings.images or folder / "images"), records):
         if sample.key not in records.done:
-            score_pair(model, sample, records)
-    if not records.values("text")[0]:
+            score_pair(model, sample, records, settings.blind_alpha)
+    if not any(records.values(name)[0] for name in CHANCE):
         raise DataError(f"none of Winoground's pictures were found in {settings.images or folder / 'images'}")
-    return Outcome(pair_metrics(records))
+    return Outcome(pair_metrics(records), pair_extras(model, settings.blind_alpha))
 
 
 def _examples(folder: Path, images: Path, records: Records) -> Iterator[Sample]:

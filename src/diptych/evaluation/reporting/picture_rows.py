@@ -7,6 +7,7 @@ A result's `extras["pictures"]` is a list of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from diptych.core.records.results import Result
 
@@ -32,11 +33,15 @@ class PictureRow:
 
 def picture_rows(result: Result) -> list[PictureRow]:
     """The rows of a result; none where it has none. An address that is no picture is left out of the page."""
-    rows = [
-        PictureRow(str(row["key"]), [_picture(one) for one in row["images"] if str(one["png"]).startswith(_SAFE)])
-        for row in result.extras.get("pictures") or []
-    ]
+    rows = [picture_row(row) for row in result.extras.get("pictures") or []]
     return [row for row in rows if row.pictures][:MOST]
+
+
+def picture_row(plain: dict[str, Any]) -> PictureRow:
+    """One row, without addresses that are no pictures."""
+    return PictureRow(
+        str(plain["key"]), [_picture(one) for one in plain["images"] if str(one["png"]).startswith(_SAFE)]
+    )
 
 
 def _picture(plain: dict[str, str]) -> Picture:

@@ -13,6 +13,7 @@ import yaml
 from diptych.core.errors import DataError
 from diptych.core.records.results import Result, read_result
 from diptych.core.records.run_folder import RunFolder
+from diptych.evaluation.reporting.progress_pictures import Rows, read_pictures
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class RunRecord:
         color: its position among the runs: the colour of its lines and dots.
         config: the resolved configuration; {} where none was written.
         lines: the logged steps, oldest first.
+        pictures: stage -> step -> rows of what was made then; {} where nothing was.
         data, costs: what the data lost on its way, and what the run cost; {} where not written.
     """
 
@@ -42,6 +44,7 @@ class RunRecord:
     config_text: str
     environment: dict[str, Any]
     lines: list[dict[str, Any]]
+    pictures: dict[str, dict[int, Rows]]
     data: dict[str, Any]
     costs: dict[str, Any]
     evaluated: tuple[Evaluated, ...]
@@ -73,6 +76,7 @@ def read_run(folder: Path, label: str, color: int) -> RunRecord:
         config_text=text,
         environment=_json(run.environment) or (evaluated[0].result.environment if evaluated else {}),
         lines=run.lines(),
+        pictures=read_pictures(folder / "pictures"),
         data=_json(folder / "data.json"),
         costs=_json(folder / "costs.json"),
         evaluated=evaluated,

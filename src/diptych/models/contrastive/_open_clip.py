@@ -44,17 +44,22 @@ def read_open_clip(folder: Path, siglip: bool) -> PublicTowers:
     plain = read_json(folder / OPEN_CLIP_CONFIG)
     model = plain["model_cfg"]
     public = read_weights(folder, stem="open_clip_model", legacy="open_clip_pytorch_model.bin")
-    vision = _timm_vision(model, public) if siglip else _vision(model)
+    vision = _timm_vision(model, public) if siglip else vision_of(model, _VISION_AS_HERE)
     text = _text(model, siglip)
     state = _weight_tables.read(_table(vision, text, siglip), public, folder)
-    image = _preprocessing(plain.get("preprocess_cfg", {}), vision.image_size)
+    image = open_clip_preprocessing(plain.get("preprocess_cfg", {}), vision.image_size)
     processor = processor_of(folder, image, text)
     if model["text_cfg"].get("tokenizer_kwargs", {}).get("clean") == "canonicalize":
         _canonicalise(processor.tokenizer)
     return PublicTowers(vision, text, int(model["embed_dim"]), state, processor)
 
 
-def _preprocessing(plain: Mapping[str, Any], image_size: int) -> ImagePreprocessing:
+def open_clip_preprocessing(plain: Mapping[str, Any], image_size: int) -> ImagePreprocessing:
+    """How a folder prepares pictures.
+
+    Raises:
+        ConfigError: in a way that is not done here.
+    """
     _check(plain, {"resize_mode": ("shortest", "squash"), "interpolation": ("bicubic", "bilinear")})
     return ImagePreprocessing(
         size=image_size,
@@ -72,7 +77,15 @@ def _table(vision: VisionConfig | ResNetConfig, text: TextConfig, siglip: bool) 
     return table(vision.depth, text.depth)
 
 
-def _vision(model: Mapping[str, Any]) -> VisionConfig | ResNetConfig:
+def vision_of(model: Mapping[str, Any], as_here: Mapping[str, tuple[Any, ...]]) -> VisionConfig | ResNetConfig:
+    """The vision tower of a `model_cfg`.
+
+    Args:
+        as_here: switches that leave no trace in the weights, with the values that are done here.
+
+    Raises:
+        ConfigError: it is timm's, or a switch has another value.
+    """
     plain = model["vision_cfg"]
     if "timm_model_name" in plain:
         raise ConfigError(
@@ -80,7 +93,7 @@ def _vision(model: Mapping[str, Any]) -> VisionConfig | ResNetConfig:
         )
     if isinstance(plain.get("layers"), list):
         return _resnet(plain)
-    _check(plain, _VISION_AS_HERE)
+    _check(plain, as_here)
     width = int(plain.get("width", 768))
     return VisionConfig(
         image_size=plain.get("image_size", 224),

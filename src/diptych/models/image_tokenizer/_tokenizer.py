@@ -6,20 +6,23 @@ N pictures, C channels, H height, W width, h rows and w columns of the grid of c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from diptych.capabilities.predictor import Predictor
-from diptych.core.config import ModelConfig, from_plain, to_plain
+from diptych.core.errors import DataError
 from diptych.core.visual import Image
-from diptych.data.images import ImagePreprocessing
-from diptych.data.pictures import PictureProcessor
+from diptych.models.image_tokenizer._picture_predictor import (
+    PREDICTION_BATCH,
+    ConfigT,
+    PicturePredictor,
+    at_least_one,
+    images_of,
+)
 
-PREDICTION_BATCH = 64
+__all__ = ["TokenizerModel", "TokenizerPredictor", "at_least_one", "checked_codes"]
 
 
 class TokenizerModel(nn.Module, ABC):
@@ -55,35 +58,24 @@ class TokenizerModel(nn.Module, ABC):
         """
 
 
-ConfigT = TypeVar("ConfigT", bound=ModelConfig)
+def checked_codes(codes_Bhw: Tensor, vocabulary: int) -> None:
+    """Refuses codes that there are not.
+
+    Raises:
+        DataError: one is below 0 or not below `vocabulary`.
+    """
+    if codes_Bhw.numel() and not 0 <= int(codes_Bhw.min()) <= int(codes_Bhw.max()) < vocabulary:
+        worst = int(codes_Bhw.max()) if int(codes_Bhw.min()) >= 0 else int(codes_Bhw.min())
+        raise DataError(f"the codebook has codes 0 to {vocabulary - 1}, and {worst} is none of them")
+
+
 ModelT = TypeVar("ModelT", bound=TokenizerModel)
 
 
-class TokenizerPredictor(Predictor, Generic[ConfigT, ModelT]):
-    """Makes codes of pictures, and pictures of codes.
-
-    Attributes:
-        CONFIG: the model's `Config`.
-    """
+class TokenizerPredictor(PicturePredictor[ConfigT, ModelT], Generic[ConfigT, ModelT]):
+    """Makes codes of pictures, and pictures of codes."""
 
     VERBS: ClassVar[tuple[str, ...]] = ("reconstruct", "tokenize_image")
-    CONFIG: ClassVar[type[ModelConfig]]
-    module: ModelT
-
-    def __init__(self, config: ConfigT, processor: PictureProcessor, module: ModelT, name: str) -> None:
-        self.config = config
-        self.processor = processor
-        self.module = module
-        self.name = name
-
-    @classmethod
-    @abstractmethod
-    def build(cls, config: ConfigT, processor: PictureProcessor) -> ModelT:
-        """The module with fresh weights.
-
-        Raises:
-            ConfigError: the processor's pictures cannot be cut into cells of the codes' size.
-        """
 
     @property
     def vocabulary(self) -> int:
@@ -110,36 +102,5 @@ class TokenizerPredictor(Predictor, Generic[ConfigT, ModelT]):
         """
         pictures: list[Image] = []
         for some in torch.split(codes_Nhw, PREDICTION_BATCH):
-            values_NCHW = self.module.decode(some.to(self.device)).float()
-            pictures += _images((values_NCHW * 255).round().to(torch.uint8).cpu())
+            pictures += images_of(self.module.decode(some.to(self.device)))
         return pictures
-
-    def as_seen(self, visuals: Sequence[Any]) -> list[Image]:
-        """The pictures in the size and geometry of the model: what a reconstruction is compared with."""
-        return _images(self.processor.pixels(visuals))
-
-    def _batches(self, visuals: Sequence[Any] | Tensor) -> Iterator[Tensor]:
-        for begin in range(0, len(visuals), PREDICTION_BATCH):
-            some = visuals[begin : begin + PREDICTION_BATCH]
-            yield (some if isinstance(some, Tensor) else self.processor.pixels(some)).to(self.device)
-
-    def describe(self) -> dict[str, Any]:
-        return {"model": to_plain(self.config), "image": to_plain(self.processor.image)}
-
-    def save_files(self, folder: Path) -> None:
-        """Nothing: it reads no text."""
-
-    @classmethod
-    def restore(cls, description: dict[str, Any], folder: Path) -> Self:
-        config: Any = from_plain(cls.CONFIG, description["model"])
-        processor = PictureProcessor(from_plain(ImagePreprocessing, description["image"]))
-        return cls(config, processor, cls.build(config, processor), str(description["name"]))
-
-
-def at_least_one(rows: Tensor) -> Tensor:
-    """The rows, or one of zeros in the place of none: convolutions need one, and passes must not depend on data."""
-    return rows if len(rows) else rows.new_zeros(1, *rows.shape[1:])
-
-
-def _images(pixels_NCHW: Tensor) -> list[Image]:
-    return [Image(pixels_HWC=pixels_HWC) for pixels_HWC in pixels_NCHW.permute(0, 2, 3, 1).numpy()]

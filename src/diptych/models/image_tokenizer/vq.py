@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from diptych.capabilities.load import folder_of
 from diptych.core.config import ModelConfig
-from diptych.core.errors import ConfigError, DataError
+from diptych.core.errors import ConfigError
 from diptych.core.losses import Losses, Part
 from diptych.core.sample import Sample
 from diptych.core.task import Task
@@ -35,11 +35,12 @@ from diptych.data.pictures import PictureBatch, PictureProcessor
 from diptych.layers.conv_autoencoder import AutoencoderConfig, ConvDecoder, ConvEncoder
 from diptych.layers.normalise import Normalise
 from diptych.layers.quantizer import Quantizer, QuantizerConfig
+from diptych.models.image_tokenizer import _chameleon as chameleon
 from diptych.models.image_tokenizer._diffusers import VqSizes, read_sizes, read_state, write_folder
-from diptych.models.image_tokenizer._tokenizer import TokenizerModel, TokenizerPredictor, at_least_one
+from diptych.models.image_tokenizer._tokenizer import TokenizerModel, TokenizerPredictor, at_least_one, checked_codes
 
 VERBS = ("reconstruct", "tokenize_image")
-READS = ("VQModel",)
+READS = ("VQModel", "ChameleonVQVAE")
 
 MEAN = STD = (0.5, 0.5, 0.5)
 """Of the pixels of a fresh model: values from -1 to 1."""
@@ -67,11 +68,7 @@ class Config(ModelConfig):
 
     @classmethod
     def tiny(cls, codes: int = 256) -> Config:
-        """64 pixels to 8 x 8 codes; trains on one CPU core in some minutes.
-
-        One stage on squares of 8 x 8 pixels, and codes as wide as half a stage: on the scenes that learns more in the
-        same time than more stages, narrower codes or larger batches.
-        """
+        """64 pixels to 8 x 8 codes; one stage on squares of 8 x 8 pixels, which learns most in a few minutes."""
         return cls(
             AutoencoderConfig((64,), blocks=1, latent=64, groups=8, attention=False, patch=8),
             QuantizerConfig(codes, 32, restart_every=10),
@@ -79,12 +76,7 @@ class Config(ModelConfig):
 
 
 class Reconstruction(NamedTuple):
-    """One pass over pictures.
-
-    Attributes:
-        pixels_BCHW: the decoder's output, in the space of prepared pixels.
-        codebook_B, commitment_B: as `Quantized` has them.
-    """
+    """One pass over pictures: prepared pixels, and codes and distances as `Quantized` has them."""
 
     pixels_BCHW: Tensor
     codes_Bhw: Tensor
@@ -94,6 +86,9 @@ class Reconstruction(NamedTuple):
 
 class VqModel(TokenizerModel):
     """Encoder, codebook, decoder; `codes`, `decode` and `grid` are what others use of it."""
+
+    mean_C11: Tensor
+    std_C11: Tensor
 
     def __init__(self, config: Config, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> None:
         super().__init__()
@@ -105,10 +100,8 @@ class VqModel(TokenizerModel):
         self.quantizer = Quantizer(config.quantizer)
         self.from_code = nn.Conv2d(width, latent, 1)
         self.decoder = ConvDecoder(config.autoencoder)
-        self.register_buffer("mean_C11", torch.tensor(tuple(mean))[:, None, None], persistent=False)
-        self.register_buffer("std_C11", torch.tensor(tuple(std))[:, None, None], persistent=False)
-        self.mean_C11: Tensor
-        self.std_C11: Tensor
+        for name, values in (("mean_C11", mean), ("std_C11", std)):
+            self.register_buffer(name, torch.tensor(tuple(values))[:, None, None], persistent=False)
 
     @property
     def vocabulary(self) -> int:
@@ -124,9 +117,7 @@ class VqModel(TokenizerModel):
 
     @torch.no_grad()
     def decode(self, codes_Bhw: Tensor) -> Tensor:
-        if codes_Bhw.numel() and not 0 <= int(codes_Bhw.min()) <= int(codes_Bhw.max()) < self.vocabulary:
-            worst = int(codes_Bhw.max()) if int(codes_Bhw.min()) >= 0 else int(codes_Bhw.min())
-            raise DataError(f"the codebook has codes 0 to {self.vocabulary - 1}, and {worst} is none of them")
+        checked_codes(codes_Bhw, self.vocabulary)
         pixels_BCHW = self.decode_vectors(self.quantizer.lookup(at_least_one(codes_Bhw)).permute(0, 3, 1, 2))
         return (pixels_BCHW * self.std_C11 + self.mean_C11).clamp(0, 1)[: len(codes_Bhw)]
 
@@ -215,20 +206,32 @@ def tiny_tasks(samples: Sequence[Sample]) -> dict[str, VqTask]:
     return {"averaged": VqTask(averaged, processor), "gradient": VqTask(learned, processor)}
 
 
-def weights_from(reference: str | Path) -> VqPredictor:
-    """Weights of a diffusers VQModel folder or hub id.
+def weights_from(reference: str | Path) -> VqPredictor | chameleon.ChameleonEncoderPredictor:
+    """Weights of a folder or hub id: diffusers' VQModel, or transformers' ChameleonVQVAE.
 
     Raises:
         CheckpointError: a file or a weight is missing, left over, or of another shape.
         ConfigError: the folder's architecture has a part that is not here (attention in stages, spatial norms).
     """
     folder = folder_of(reference)
+    if chameleon.is_chameleon(folder):
+        return _of_chameleon(chameleon.read_chameleon(folder))
     sizes = read_sizes(folder)
     config = Config(sizes.autoencoder, QuantizerConfig(sizes.codes, sizes.width, "gradient"), scaling=sizes.scaling)
     processor = PictureProcessor(ImagePreprocessing(sizes.image_size, mean=MEAN, std=STD))
     module = VqPredictor.build(config, processor)
     module.load_state_dict(read_state(folder, sizes, module.state_dict()))
     return VqPredictor(config, processor, module.eval(), folder.name)
+
+
+def _of_chameleon(found: chameleon.ChameleonFolder) -> VqPredictor | chameleon.ChameleonEncoderPredictor:
+    """Of a folder without a decoder (transformers leaves it out) the predictor makes codes and no pictures."""
+    if not found.whole:
+        return found.encoder_predictor()
+    config = Config(found.config.autoencoder, found.config.quantizer)
+    predictor = VqPredictor(config, found.processor, VqPredictor.build(config, found.processor), found.path.name)
+    found.fill(predictor.module, predictor.module.quantizer)
+    return predictor
 
 
 def export_to(predictor: VqPredictor, folder: Path) -> None:

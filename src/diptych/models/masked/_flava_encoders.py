@@ -93,35 +93,32 @@ class TextEncoder(nn.Module):
         self.norm_post = nn.LayerNorm(config.width, eps=config.eps)
         nn.init.normal_(self.embedding.weight, std=INITIAL_STD)
 
-    def states(self, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
-        """All positions [B, T, D], before the last norm; on padding they have no meaning.
+    def embedded(self, tokens_BT: Tensor) -> Tensor:
+        """What the blocks read [B, T, D]: for a whole batch at once, since every lookup has a gradient of its own size.
 
         Raises:
             DataError: a text longer than the context.
         """
-        out: Tensor = self.transformer(self._embedded(tokens_BT), inside(tokens_BT.shape[1], lengths_B))
-        return out
-
-    def first(self, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
-        """The vectors [B, D] at the first token, after the last norm, computed on as little padding as may be.
-
-        Raises:
-            DataError: a text longer than the context.
-        """
-        if not len(tokens_BT):
-            return self._first(tokens_BT, lengths_B)
-        return in_length_buckets(self._first, tokens_BT, lengths_B, most_buckets(self))
-
-    def _first(self, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
-        x_BTD, mask_B1T = self._embedded(tokens_BT), inside(tokens_BT.shape[1], lengths_B)
-        out: Tensor = self.norm_post(self.transformer.pooled(x_BTD, torch.zeros_like(lengths_B), mask_B1T))
-        return out
-
-    def _embedded(self, tokens_BT: Tensor) -> Tensor:
         longest = tokens_BT.shape[1]
         if longest > self.config.context:
             raise DataError(f"a text of {longest} tokens is longer than the context of {self.config.context}")
         out: Tensor = self.norm_pre(self.embedding(tokens_BT) + self.positions_TD[:longest])
+        return out
+
+    def states(self, x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
+        """All positions [B, T, D] of embedded texts, before the last norm; on padding they have no meaning."""
+        out: Tensor = self.transformer(x_BTD, inside(x_BTD.shape[1], lengths_B))
+        return out
+
+    def first(self, x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
+        """The vectors [B, D] at the first token of embedded texts, after the last norm, with little padding."""
+        if not len(x_BTD):
+            return self._first(x_BTD, lengths_B)
+        return in_length_buckets(self._first, x_BTD, lengths_B, most_buckets(self))
+
+    def _first(self, x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
+        mask_B1T = inside(x_BTD.shape[1], lengths_B)
+        out: Tensor = self.norm_post(self.transformer.pooled(x_BTD, torch.zeros_like(lengths_B), mask_B1T))
         return out
 
 

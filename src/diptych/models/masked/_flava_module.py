@@ -127,21 +127,21 @@ class Flava(nn.Module):
         fused = len(places_FM)
         pixels_NCHW = self.normalise(images.pixels_NCHW)
         image = self.image.states(pixels_NCHW, images.hidden_NP, images.whole)
-        whole = texts.whole
+        words_NTD, lengths_N, whole = self.text.embedded(texts.tokens_NT), texts.lengths_N, texts.whole
         return Outputs(
             image.states_NTD[fused:],
-            self.text.states(texts.tokens_NT[fused:whole], texts.lengths_N[fused:whole]),
+            self.text.states(words_NTD[fused:whole], lengths_N[fused:whole]),
             F.normalize(self.image_head(image.first_MD), dim=-1),
-            self.encode_text(texts.tokens_NT[whole:], texts.lengths_N[whole:]),
-            self._fused(image.states_NTD[:fused], texts.tokens_NT[:fused], texts.lengths_N[:fused], places_FM),
+            F.normalize(self.text_head(self.text.first(words_NTD[whole:], lengths_N[whole:])), dim=-1),
+            self._fused(image.states_NTD[:fused], words_NTD[:fused], lengths_N[:fused], places_FM),
         )
 
-    def _fused(self, image_FID: Tensor, tokens_FT: Tensor, lengths_F: Tensor, places_FM: Tensor) -> Tensor:
+    def _fused(self, image_FID: Tensor, words_FTD: Tensor, lengths_F: Tensor, places_FM: Tensor) -> Tensor:
         """Some multimodal states [F, M, D] of pairs, computed on as little padding of the texts as may be."""
         pieces = rows_by_length(lengths_F, most_buckets(self))
         found = []
         for rows, longest in pieces:
-            text = self.text.states(tokens_FT[rows, :longest], lengths_F[rows])
+            text = self.text.states(words_FTD[rows, :longest], lengths_F[rows])
             found.append(self.fusion(image_FID[rows], text, lengths_F[rows], places_FM[rows]))
         return torch.cat(found)[torch.cat([rows for rows, _ in pieces]).argsort()]
 
@@ -153,7 +153,7 @@ class Flava(nn.Module):
 
     def encode_text(self, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """Unit vectors [B, D] of texts."""
-        return F.normalize(self.text_head(self.text.first(tokens_BT, lengths_B)), dim=-1)
+        return F.normalize(self.text_head(self.text.first(self.text.embedded(tokens_BT), lengths_B)), dim=-1)
 
     def fuse(
         self, pixels_NCHW: Tensor, hidden_NP: Tensor, tokens_BT: Tensor, lengths_B: Tensor, rows_B: Tensor | None = None
@@ -165,7 +165,7 @@ class Flava(nn.Module):
         """
         image_NTD = self.image.states(self.normalise(pixels_NCHW), hidden_NP, len(pixels_NCHW)).states_NTD
         image_BTD = image_NTD if rows_B is None else image_NTD[rows_B]
-        out: Tensor = self.fusion(image_BTD, self.text.states(tokens_BT, lengths_B), lengths_B)
+        out: Tensor = self.fusion(image_BTD, self.text.states(self.text.embedded(tokens_BT), lengths_B), lengths_B)
         return out
 
     def nothing_hidden(self, rows: int, device: torch.device) -> Tensor:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from diptych.core.errors import ConfigError
-from diptych.core.seeding import hash_to_int
 from diptych.layers.masking import kept_patches, patches_kept
 from diptych.models.masked._maskvlm_module import MaskVlm
 
@@ -102,9 +101,3 @@ def freeze_unused(model: MaskVlm, on: Weights) -> None:
     ]
     for part, weight in used:
         part.requires_grad_(weight > 0)
-
-
-def uniform(seeds: Sequence[int], count: int, purpose: str) -> Tensor:
-    """Numbers [B, count] in [0, 1); row i a function of seeds[i] alone."""
-    generators = [torch.Generator().manual_seed(hash_to_int(seed, purpose)) for seed in seeds]
-    return torch.stack([torch.rand(count, generator=generator) for generator in generators])

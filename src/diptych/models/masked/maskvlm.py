@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from diptych.core.losses import Losses, Part, Scope
 from diptych.core.sample import Sample
-from diptych.core.seeding import hash_to_int
+from diptych.core.seeding import hash_to_int, uniform
 from diptych.core.task import AnchoredTask, Features, LocalOutput
 from diptych.data.image_text import (
     ImagePreprocessing,
@@ -44,7 +44,7 @@ from diptych.layers.bert import rows_at
 from diptych.layers.feature_map import BackboneMap
 from diptych.layers.pixel_patches import patchify
 from diptych.models.masked._maskvlm_module import Config, MaskVlm, States
-from diptych.models.masked._maskvlm_options import MaskVlmOptions, Weights, freeze_unused, uniform
+from diptych.models.masked._maskvlm_options import MaskVlmOptions, Weights, freeze_unused
 from diptych.models.masked._maskvlm_predictor import MaskVlmBase
 from diptych.objectives.contrastive import CLIP_SCALE_MAX, info_nce
 from diptych.objectives.hard_matching import draw_hard, others

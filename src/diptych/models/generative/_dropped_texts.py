@@ -1,0 +1,29 @@
+"""Captions of which some are dropped in training, so that a model also learns what there is without a text.
+
+Ho and Salimans 2022, "Classifier-Free Diffusion Guidance", arXiv 2207.12598. B batch, T tokens.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from diptych.core.seeding import unit_interval
+from diptych.data.image_text import ImageTextBatch
+from diptych.data.text import Tokenizer
+
+
+def with_dropped(batch: ImageTextBatch, tokenizer: Tokenizer, share: float) -> tuple[Tensor, Tensor]:
+    """Tokens [B, T] and lengths [B] of the captions, some of them "" by their samples' seeds.
+
+    Args:
+        share: how many are dropped, of a large number.
+    """
+    nothing = torch.tensor(tokenizer.encode([""], batch.tokens_BT.shape[1])[0], device=batch.tokens_BT.device)
+    dropped = [unit_interval("no text", seed) < share for seed in batch.seeds]
+    dropped_B = torch.tensor(dropped, dtype=torch.bool, device=batch.tokens_BT.device)
+    tokens_BT, lengths_B = batch.tokens_BT.clone(), batch.lengths_B.clone()
+    tokens_BT[dropped_B] = tokenizer.pad_id
+    tokens_BT[dropped_B, : len(nothing)] = nothing
+    lengths_B[dropped_B] = len(nothing)
+    return tokens_BT, lengths_B

@@ -1,0 +1,125 @@
+"""What models whose pictures stand as vectors among words share: sizes, the task, and how they are saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar
+
+from torch.nn import functional as F
+
+from diptych.core.config import ModelConfig, from_plain, to_plain
+from diptych.core.errors import ConfigError
+from diptych.core.losses import IGNORED, Losses, Part
+from diptych.core.task import Task
+from diptych.data.conversations import ConversationBatch, ConversationConfig, ConversationProcessor
+from diptych.data.text import Tokenizer
+from diptych.layers.connectors import ConnectorConfig
+from diptych.layers.pretrained import backbone_from_config
+from diptych.models.pretrained_backbone._language_folder import language_from_config
+from diptych.models.pretrained_backbone._language_model import LanguageModel
+from diptych.models.pretrained_backbone._patch_features import PatchFeatures
+from diptych.models.pretrained_backbone._prefixed import Prefixed, Trained
+from diptych.models.pretrained_backbone._talker import Talker
+from diptych.models.pretrained_backbone._templates import read_saved, write_saved
+from diptych.objectives.autoregressive import next_token_loss
+
+
+@dataclass(frozen=True)
+class PrefixConfig(ModelConfig):
+    """What stands between tower and language model, and what is read of the tower.
+
+    Attributes:
+        layer: of the tower's hidden states: -1 for the last, -2 for those before the last block.
+        special: tokens of the tower before its patches.
+    """
+
+    connector: ConnectorConfig = field(default_factory=ConnectorConfig)
+    layer: int = -1
+    special: int = 1
+
+
+C = TypeVar("C", bound=PrefixConfig)
+
+
+class PrefixPredictor(Talker[C], Generic[C]):
+    """Talks about pictures.
+
+    Attributes:
+        CONFIG: the class of its sizes.
+    """
+
+    CONFIG: type[PrefixConfig]
+
+    @classmethod
+    def build(
+        cls, config: PrefixConfig, processor: ConversationProcessor, tower: PatchFeatures, language: LanguageModel
+    ) -> Prefixed:
+        """The module with a fresh connector.
+
+        Raises:
+            ConfigError: pictures take another number of tokens than the processor counts, or words do not fit.
+        """
+        settings, words = processor.config, processor.tokenizer
+        features, channels = tower.shape(settings.image.size)
+        if (count := config.connector.tokens(features)) != settings.slots:
+            raise ConfigError(
+                f"the tower's {features} features become {count} tokens of the language model, and the processor "
+                f"counts {settings.slots}: set slots to {count}"
+            )
+        if words.vocab_size > language.vocabulary:
+            raise ConfigError(f"the tokenizer has {words.vocab_size} tokens, the language model {language.vocabulary}")
+        return Prefixed(tower, config.connector.build(features, channels, language.width), language)
+
+    def describe(self) -> dict[str, Any]:
+        return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}
+
+    def save_files(self, folder: Path) -> None:
+        super().save_files(folder)
+        write_saved(self.processor.template, folder)
+
+    @classmethod
+    def restore(cls, description: dict[str, Any], folder: Path) -> Self:
+        config: Any = from_plain(cls.CONFIG, description["model"])
+        settings = from_plain(ConversationConfig, description["processor"])
+        words, image = Tokenizer.read(folder / "tokenizer.json"), settings.image
+        processor = ConversationProcessor(settings, words, read_saved(folder))
+        backbone = backbone_from_config(folder / "tower", "vision")
+        tower = PatchFeatures(backbone, False, image.mean, image.std, config.layer, config.special)
+        module = cls.build(config, processor, tower, language_from_config(folder / "language"))
+        return cls(config, processor, module, str(description["name"]))
+
+
+class PrefixTask(Task[ConversationBatch], Generic[C]):
+    """Next-token loss of what the assistant says.
+
+    Attributes:
+        PREDICTOR, NAME: of the model.
+    """
+
+    PREDICTOR: type[PrefixPredictor[Any]]
+    NAME: str
+    processor: ConversationProcessor
+
+    def __init__(
+        self, config: C, processor: ConversationProcessor, tower: PatchFeatures, language: LanguageModel,
+        trained: Trained,
+    ) -> None:  # fmt: skip
+        """
+        Args:
+            tower, language: pretrained; what of them is trained is `trained`'s to say.
+        """
+        super().__init__()
+        self.config = config
+        self.processor = processor
+        self.model = self.PREDICTOR.build(config, processor, tower, language)
+        self.model.set_trained(trained)
+
+    def losses(self, batch: ConversationBatch, phase: str = "main") -> Losses:
+        model = self.model
+        labels_BT = F.pad(batch.labels_BT[:, 1:], (0, 1), value=IGNORED)
+        loss = next_token_loss(model(batch), labels_BT, model.logits).cross_entropy
+        return {"answers": Part(loss, int((labels_BT != IGNORED).sum()))}
+
+    def predictor(self) -> PrefixPredictor[C]:
+        return self.PREDICTOR(self.config, self.processor, self.model, self.NAME)

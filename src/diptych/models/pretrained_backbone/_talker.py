@@ -1,0 +1,169 @@
+"""What models that talk about pictures answer: texts after prompts, how likely a text is, answers to questions.
+
+N prompts, T tokens, Q vectors of a picture, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from diptych.capabilities.derive import same_length
+from diptych.capabilities.generator import GREEDY, Likelihood, Prompt
+from diptych.capabilities.predictor import Predictor
+from diptych.capabilities.verbs import Verb
+from diptych.core.config import ModelConfig
+from diptych.core.errors import DiptychError, TextTooLong
+from diptych.core.losses import IGNORED
+from diptych.core.processor import BadSample
+from diptych.core.sample import Turn
+from diptych.core.sampling import TextSampling, seeds_for
+from diptych.data.chat import IMAGE
+from diptych.data.conversations import ConversationProcessor, Read
+from diptych.data.images import pixels_of
+from diptych.data.text import pad_tokens
+from diptych.decoding.beam import beam_search
+from diptych.decoding.write import write
+from diptych.models._batches import batches
+from diptych.models.pretrained_backbone._prefixed import Prefixed
+from diptych.objectives.autoregressive import token_log_probabilities
+
+PREDICTION_BATCH = 32
+SHORT = TextSampling(16)
+"""An answer."""
+
+ConfigT = TypeVar("ConfigT", bound=ModelConfig)
+
+
+class Talker(Predictor, Generic[ConfigT]):
+    """A prompt is what a user says, pictures where they stand in it."""
+
+    module: Prefixed
+
+    def __init__(self, config: ConfigT, processor: ConversationProcessor, module: Prefixed, name: str) -> None:
+        self.config = config
+        self.processor = processor
+        self.module = module
+        self.name = name
+
+    @torch.inference_mode()
+    def generate_text(
+        self, prompts: Sequence[Prompt], sampling: TextSampling = GREEDY, seeds: int | Sequence[int] = 0
+    ) -> list[str]:
+        """What the assistant says to each prompt of texts and pictures, in any order.
+
+        Raises:
+            DiptychError: more pictures in a prompt than the model takes.
+            TextTooLong: a prompt has no room for one more token.
+            ConfigError: not one seed a prompt.
+        """
+        drawn = seeds_for(len(prompts), seeds, "prompts")
+        written: list[str] = []
+        for at in range(0, len(prompts), PREDICTION_BATCH):
+            end = at + PREDICTION_BATCH
+            written += self._written(prompts[at:end], sampling, drawn[at:end])
+        return written
+
+    def _written(self, prompts: Sequence[Prompt], sampling: TextSampling, seeds: Sequence[int]) -> list[str]:
+        words, most = self.processor.tokenizer, self._most()
+        read = [self._opened(prompt) for prompt in prompts]
+        rows = self._vectors(read, [part for prompt in prompts for part in prompt if not isinstance(part, str)])
+        decoder = self.module.language.decoder(rows, most)
+        rooms = [most - len(row) for row in rows]
+        if sampling.beams > 1:
+            found = beam_search(decoder, rooms, sampling, [words.end_id])
+        else:
+            found = write(decoder, rooms, sampling, [words.end_id], seeds if sampling.temperature else ())
+        return [words.decode(row).strip() for row in found]
+
+    @torch.inference_mode()
+    def text_likelihood(
+        self, visuals: Sequence[Any | None], prompts: Sequence[str], texts: Sequence[str]
+    ) -> Likelihood:
+        """log p(text i | visual i, prompt i), summed over the text's tokens and what ends it; None shows nothing.
+
+        Raises:
+            DiptychError: not one prompt and one text a visual.
+            TextTooLong: picture, prompt and text do not fit.
+        """
+        same_length(visuals, texts, Verb.TEXT_LIKELIHOOD)
+        same_length(visuals, prompts, Verb.TEXT_LIKELIHOOD)
+        sums, counts = [torch.zeros(0, dtype=torch.float64)], [torch.zeros(0, dtype=torch.int64)]
+        for some in batches(list(zip(visuals, prompts, texts, strict=True)), PREDICTION_BATCH):
+            read = [self._answered(visual is not None, prompt, text) for visual, prompt, text in some]
+            rows = self._vectors(read, [visual for visual, _, _ in some if visual is not None])
+            labels_NT, lengths_N = pad_tokens([one.labels for one in read], IGNORED)
+            x_NTD = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+            logits = self.module.logits(self.module.language(x_NTD, lengths_N.to(self.device)))
+            next_NT = F.pad(labels_NT[:, 1:], (0, 1), value=IGNORED).to(self.device)
+            sums.append(token_log_probabilities(logits, next_NT).sum(1).cpu())
+            counts.append((next_NT != IGNORED).sum(1).cpu())
+        return Likelihood(torch.cat(sums), torch.cat(counts))
+
+    def answer(
+        self, visuals: Sequence[Any], questions: Sequence[str], choices: Sequence[Sequence[str]] | None = None
+    ) -> list[str]:
+        """What the model says to each question; of given choices the likeliest.
+
+        Raises:
+            DiptychError: not one question, or one row of choices, a visual.
+        """
+        same_length(visuals, questions, Verb.ANSWER)
+        if choices is None:
+            return self.generate_text(
+                [[visual, asked] for visual, asked in zip(visuals, questions, strict=True)], SHORT
+            )
+        same_length(visuals, choices, Verb.ANSWER)
+        found = []
+        for visual, asked, options in zip(visuals, questions, choices, strict=True):
+            chances = self.text_likelihood([visual] * len(options), [asked] * len(options), list(options))
+            found.append(options[int(chances.log_N.argmax())])
+        return found
+
+    def _most(self) -> int:
+        return min(self.processor.config.max_length, self.module.language.context)
+
+    def _opened(self, prompt: Prompt) -> Read:
+        shown = sum(not isinstance(part, str) for part in prompt)
+        text = " ".join(part if isinstance(part, str) else IMAGE for part in prompt)
+        return self._read([Turn("user", text)], shown, opens=True)
+
+    def _answered(self, shown: bool, prompt: str, text: str) -> Read:
+        asked = f"{IMAGE}\n{prompt}" if shown and prompt else IMAGE if shown else prompt
+        return self._read([Turn("user", asked), Turn("assistant", text)], int(shown), opens=False)
+
+    def _read(self, turns: Sequence[Turn], pictures: int, opens: bool) -> Read:
+        try:
+            read = self.processor.opened if opens else self.processor.read
+            return read(turns, pictures, "prompt")
+        except BadSample as bad:
+            kind = TextTooLong if bad.reason == "conversation too long" else DiptychError
+            raise kind(f"this prompt cannot be read: {bad.detail or bad.reason}") from bad
+
+    def _vectors(self, read: Sequence[Read], pictures: Sequence[Any]) -> list[Tensor]:
+        """What the language model reads of each row [T, D]."""
+        seen = self.module.see(self.pixels(pictures).to(self.device)).flatten(0, 1) if pictures else None
+        rows, at = [], 0
+        for one in read:
+            x_TD = self.module.language.embed(torch.tensor([one.tokens], device=self.device))[0]
+            places_T = torch.tensor(one.places, device=self.device)
+            if count := int(places_T.sum()):
+                assert seen is not None, "places without a picture"
+                x_TD = x_TD.masked_scatter(places_T[:, None], seen[at : at + count].to(x_TD.dtype))
+                at += count
+            rows.append(x_TD)
+        return rows
+
+    def pixels(self, visuals: Sequence[Any]) -> Tensor:
+        """Pictures as the tower takes them: uint8 [N, 3, H, W]."""
+        return pixels_of(visuals, self.processor.config.image, 2)
+
+    def save_files(self, folder: Path) -> None:
+        self.processor.tokenizer.write(folder / "tokenizer.json")
+        self.module.tower.write_config(folder / "tower")
+        self.module.language.write_config(folder / "language")

@@ -1,0 +1,136 @@
+"""Any causal language model of `transformers` as a part: OPT, GPT-2, Qwen and the rest, as they are.
+
+N rows, T tokens, S tokens read so far, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diptych.core.errors import ConfigError, TextTooLong
+from diptych.decoding.decoder import Decoder
+from diptych.models.pretrained_backbone._language_model import LanguageModel
+
+_PROBED = 5
+"""Vectors by which a model's head is tried."""
+
+
+class TransformersLm(LanguageModel):
+    """A model whose logits are its head's, of the states that its body gives.
+
+    Raises:
+        ConfigError: they are not (logits that are scaled or capped afterwards).
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self._takes_places = "position_ids" in inspect.signature(self._body.forward).parameters
+        self._require_a_plain_head()
+
+    @property
+    def _body(self) -> Any:
+        return self.model.base_model
+
+    @property
+    def width(self) -> int:
+        return int(self.model.get_input_embeddings().weight.shape[1])  # type: ignore[operator]
+
+    @property
+    def vocabulary(self) -> int:
+        return int(self.model.get_output_embeddings().weight.shape[0])  # type: ignore[operator]
+
+    @property
+    def context(self) -> int:
+        config: Any = self.model.config
+        return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", 0) or 1 << 20)
+
+    def embed(self, tokens_BT: Tensor) -> Tensor:
+        out: Tensor = self.model.get_input_embeddings()(tokens_BT)  # type: ignore[operator]
+        return out
+
+    def forward(self, x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
+        seen_BT = torch.arange(x_BTD.shape[1], device=x_BTD.device) < lengths_B[:, None]
+        out: Tensor = self._body(
+            inputs_embeds=x_BTD, attention_mask=seen_BT.long(), use_cache=False, **self.places(seen_BT)
+        ).last_hidden_state
+        return out
+
+    def logits(self, states: Tensor) -> Tensor:
+        out: Tensor = self.model.get_output_embeddings()(states)  # type: ignore[operator]
+        return out
+
+    def decoder(self, rows: Sequence[Tensor], room: int) -> Decoder:
+        return TransformersDecoder(self, rows, room)
+
+    def write_config(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        config: Any = self.model.config
+        config.save_pretrained(folder)
+
+    def places(self, seen_NS: Tensor) -> dict[str, Tensor]:
+        """The place of each token in its row, where the model takes it; 0 on padding."""
+        return {"position_ids": (seen_NS.long().cumsum(1) - 1).clamp(min=0)} if self._takes_places else {}
+
+    @torch.no_grad()
+    def _require_a_plain_head(self) -> None:
+        like = self.model.get_input_embeddings().weight  # type: ignore[operator]
+        x_1TD = like[: min(_PROBED, len(like))][None]
+        whole: Tensor = self.model(inputs_embeds=x_1TD, use_cache=False).logits
+        states_1TD = self(x_1TD, torch.tensor([x_1TD.shape[1]], device=like.device))
+        if not torch.allclose(self.logits(states_1TD), whole, rtol=1e-3, atol=1e-4):
+            kind = type(self.model).__name__
+            raise ConfigError(f"{kind} changes its logits after its head, which is not done here: choose another model")
+
+
+class TransformersDecoder:
+    """Reads prompts of vectors once, then one token of every row at a time, by the model's own cache."""
+
+    def __init__(self, language: TransformersLm, rows: Sequence[Tensor], room: int) -> None:
+        longest = max(len(row) for row in rows)
+        if longest >= room:
+            raise TextTooLong(f"a prompt of {longest} tokens leaves no room to go on in {room}: shorten it")
+        self._language = language
+        x_NTD = rows[0].new_zeros(len(rows), longest, rows[0].shape[1])
+        self._seen_NS = torch.zeros(len(rows), longest, dtype=torch.bool, device=x_NTD.device)
+        for place, row in enumerate(rows):
+            x_NTD[place, longest - len(row) :] = row
+            self._seen_NS[place, longest - len(row) :] = True
+        self._past: Any = None
+        self._first: Tensor | None = self._read(x_NTD)
+
+    def next_logits(self, tokens_N: Tensor | None) -> Tensor:
+        """Logits [N, V] of each row's next token."""
+        if tokens_N is None:
+            assert self._first is not None, "the prompt's logits are asked for once"
+            logits_NV, self._first = self._first, None
+            return logits_NV
+        self._seen_NS = torch.cat([self._seen_NS, self._seen_NS.new_ones(len(tokens_N), 1)], dim=1)
+        return self._read(self._language.embed(tokens_N[:, None]))
+
+    def select(self, rows_M: Tensor) -> None:
+        """Keeps some rows, in this order."""
+        self._seen_NS = self._seen_NS[rows_M]
+        self._past.batch_select_indices(rows_M)
+        if self._first is not None:
+            self._first = self._first[rows_M]
+
+    def _read(self, x_NTD: Tensor) -> Tensor:
+        language, tokens = self._language, x_NTD.shape[1]
+        places = {name: whole[:, -tokens:] for name, whole in language.places(self._seen_NS).items()}
+        body: Any = language.model.base_model
+        found = body(
+            inputs_embeds=x_NTD,
+            attention_mask=self._seen_NS.long(),
+            past_key_values=self._past,
+            use_cache=True,
+            **places,
+        )
+        self._past = found.past_key_values
+        return language.logits(found.last_hidden_state[:, -1])

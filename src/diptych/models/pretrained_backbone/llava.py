@@ -1,0 +1,71 @@
+"""LLaVA: features of a frozen vision tower, mapped into a language model's space, stand among the words.
+
+Liu et al. 2023, "Visual Instruction Tuning", arXiv 2304.08485, and "Improved Baselines", arXiv 2310.03744 (a connector
+of two layers). Two rounds: the connector alone on captions, then the connector and the language model on conversations,
+the loss on what the assistant says alone. Any connector will do here, any vision tower and causal language model of
+`transformers`; Llama runs on our own trunk.
+
+B conversations, T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diptych.capabilities.load import folder_of
+from diptych.core.sample import Sample
+from diptych.layers.connectors import ConnectorConfig
+from diptych.models.pretrained_backbone._llava_folder import read_folder
+from diptych.models.pretrained_backbone._prefix_model import PrefixConfig, PrefixPredictor, PrefixTask
+from diptych.models.pretrained_backbone._prefixed import Trained
+from diptych.models.pretrained_backbone._tiny_parts import tiny_parts
+
+VERBS = ("generate_text", "text_likelihood", "answer")
+READS = ("LlavaForConditionalGeneration",)
+
+
+@dataclass(frozen=True)
+class Config(PrefixConfig):
+    """The defaults are LLaVA-1.5's."""
+
+    layer: int = -2
+
+
+class LlavaPredictor(PrefixPredictor[Config]):
+    """Talks about pictures."""
+
+    VERBS = VERBS
+    CONFIG = Config
+
+
+class LlavaTask(PrefixTask[Config]):
+    """Both rounds: `trained` says which."""
+
+    PREDICTOR = LlavaPredictor
+    NAME = "llava"
+
+
+def tiny_tasks(samples: Sequence[Sample]) -> dict[str, LlavaTask]:
+    """Two connectors at their smallest, on random parts that are trained too; a tokenizer fitted to the samples."""
+    average = Config(ConnectorConfig("average", queries=4), layer=-1)
+    resampler = Config(ConnectorConfig("resampler", queries=4, depth=1), layer=-1)
+    return {
+        "average": LlavaTask(average, *tiny_parts(samples, 4), Trained(language=True)),
+        "resampler": LlavaTask(resampler, *tiny_parts(samples, 4), Trained(tower=True, language=True)),
+    }
+
+
+def weights_from(reference: str | Path) -> LlavaPredictor:
+    """A transformers LlavaForConditionalGeneration folder or hub id.
+
+    Raises:
+        CheckpointError: a file or a weight is missing, left over, or of another shape.
+        ConfigError: the folder's architecture has a part that is not here.
+    """
+    public = read_folder(folder_of(reference))
+    config = Config(ConnectorConfig("mlp"), public.layer, public.special)
+    module = LlavaPredictor.build(config, public.processor, public.tower, public.language)
+    public.fill(module.connector)
+    return LlavaPredictor(config, public.processor, module.eval(), public.path.name)

@@ -1,0 +1,35 @@
+"""An autoencoder with a KL term: 64 pixels to 16 x 16 latents of 4 channels, one CPU core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from diptych.data.pictures import PictureProcessor
+from diptych.models.image_tokenizer import autoencoder_kl
+from diptych.recipes._pictures import PictureRun
+from diptych.training.optimizer import AdamWConfig, WarmupCosine
+from diptych.training.run import Budget
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderKlRun(PictureRun):
+    """An autoencoder from scratch; `model.losses.adversarial.weight` switches the discriminator on."""
+
+    model: autoencoder_kl.Config = field(default_factory=autoencoder_kl.Config.tiny)
+
+    def task(self, processor: PictureProcessor) -> autoencoder_kl.AutoencoderKlTask:
+        return autoencoder_kl.AutoencoderKlTask(self.model, processor, self.perceptual_network())
+
+
+def autoencoder_kl_tiny() -> AutoencoderKlRun:
+    """Scenes of up to three objects; any pictures with `--data`."""
+    return AutoencoderKlRun(
+        name="autoencoder_kl_tiny",
+        threads=1,
+        batch_size=4,
+        budget=Budget(samples=16_000),
+        optimizer=AdamWConfig(lr=1e-3, weight_decay=0.0, beta2=0.99),
+        schedule=WarmupCosine(warmup=50),
+        log_every=100,
+        evaluate_every=1000,
+    )

@@ -1,0 +1,35 @@
+"""An image tokenizer of transformers with codes by angle: 64 pixels, 256 codes, one CPU core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from diptych.data.pictures import PictureProcessor
+from diptych.models.image_tokenizer import vit_vqgan
+from diptych.recipes._pictures import PictureRun
+from diptych.training.optimizer import AdamWConfig, WarmupCosine
+from diptych.training.run import Budget
+
+
+@dataclass(frozen=True, kw_only=True)
+class VitVqganRun(PictureRun):
+    """An image tokenizer from scratch; `model.losses.adversarial.weight` switches the discriminator on."""
+
+    model: vit_vqgan.Config = field(default_factory=vit_vqgan.Config.tiny)
+
+    def task(self, processor: PictureProcessor) -> vit_vqgan.VitVqganTask:
+        return vit_vqgan.VitVqganTask(self.model, processor, self.perceptual_network())
+
+
+def vit_vqgan_tiny() -> VitVqganRun:
+    """Scenes of up to three objects; any pictures with `--data`."""
+    return VitVqganRun(
+        name="vit_vqgan_tiny",
+        threads=1,
+        batch_size=8,
+        budget=Budget(samples=64_000),
+        optimizer=AdamWConfig(lr=1e-3, weight_decay=1e-4, beta2=0.99),
+        schedule=WarmupCosine(warmup=100),
+        log_every=100,
+        evaluate_every=2000,
+    )

@@ -1,0 +1,35 @@
+"""An image tokenizer that is judged by looks and by a discriminator too: 64 pixels, 256 codes, one CPU core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from diptych.data.pictures import PictureProcessor
+from diptych.models.image_tokenizer import vqgan
+from diptych.recipes._pictures import PictureRun
+from diptych.training.optimizer import AdamWConfig, WarmupCosine
+from diptych.training.run import Budget
+
+
+@dataclass(frozen=True, kw_only=True)
+class VqganRun(PictureRun):
+    """An image tokenizer from scratch; the discriminator joins after `model.losses.adversarial.start` steps."""
+
+    model: vqgan.Config = field(default_factory=vqgan.Config.tiny)
+
+    def task(self, processor: PictureProcessor) -> vqgan.VqganTask:
+        return vqgan.VqganTask(self.model, processor, self.perceptual_network())
+
+
+def vqgan_tiny() -> VqganRun:
+    """Scenes of up to three objects; any pictures with `--data`."""
+    return VqganRun(
+        name="vqgan_tiny",
+        threads=1,
+        batch_size=4,
+        budget=Budget(samples=28_000),
+        optimizer=AdamWConfig(lr=2e-3, weight_decay=0.0, beta2=0.99),
+        schedule=WarmupCosine(warmup=50),
+        log_every=100,
+        evaluate_every=1750,
+    )
