@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import time
 import re
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
