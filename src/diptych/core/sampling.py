@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,9 +59,9 @@ class ImageSampling:
     candidates: int = 1
 
     def __post_init__(self) -> None:
-        if self.guidance is not None and self.guidance < 0:
+        if self.guidance is not None and not 0 <= self.guidance < math.inf:
             raise ConfigError(
-                f"guidance {self.guidance} is negative: give 0 for no prompt, 1 for the prompt alone, more"
+                f"guidance {self.guidance} is negative or no number: give 0 for no prompt, 1 for the prompt alone, more"
             )
         if self.steps < 0 or self.candidates < 1:
             raise ConfigError(f"steps {self.steps} must be 0 or more, and candidates {self.candidates} at least 1")
@@ -76,7 +77,7 @@ class ImageSampling:
 
 
 def _check_draws(temperature: float, top_k: int, top_p: float) -> None:
-    if temperature < 0 or top_k < 0 or not 0 < top_p <= 1:
+    if not 0 <= temperature < math.inf or top_k < 0 or not 0 < top_p <= 1:
         raise ConfigError(
             f"temperature {temperature} and top_k {top_k} must not be negative, and top_p {top_p} is a share above 0 "
             f"and up to 1"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import reprlib
+
 from diptych.core.errors import TextTooLong
 from diptych.data.text import Tokenizer
 from diptych.data.word_masking import require_mask
@@ -30,7 +32,7 @@ def cloze_ids(tokenizer: Tokenizer, text: str, max_length: int, pieces: int = 1)
         body += [mask_id] * pieces + word_ids(tokenizer, part)
     ids = [*head, *body, tokenizer.end_id]
     if len(ids) > max_length:
-        raise TextTooLong(f"{text!r} has {len(ids)} tokens, of which {max_length} fit: shorten it")
+        raise TextTooLong(f"{reprlib.repr(text)} has {len(ids)} tokens, of which {max_length} fit: shorten it")
     return ids
 
 

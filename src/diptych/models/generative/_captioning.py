@@ -5,6 +5,7 @@ N rows, T tokens.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -76,7 +77,9 @@ def likelihood_rows(
         given = [start_of(tokenizer), *word_ids(tokenizer, prompt)]
         tokens = [*given, *word_ids(tokenizer, text), tokenizer.end_id]
         if len(tokens) > most:
-            raise TextTooLong(f"{prompt + text!r} has {len(tokens)} tokens, of which {most} fit: shorten it")
+            raise TextTooLong(
+                f"{reprlib.repr(prompt + text)} has {len(tokens)} tokens, of which {most} fit: shorten it"
+            )
         rows.append(Asked(visual, tokens, len(given)))
     return rows
 

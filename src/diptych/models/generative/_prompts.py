@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 
 from diptych.core.errors import ConfigError, DiptychError, TextTooLong
@@ -21,7 +22,7 @@ def check_lengths(texts: Sequence[str], processor: ImageTextProcessor) -> None:
     most = processor.config.text.max_length
     for text, ids in zip(texts, processor.tokenizer.encode(texts, most + 1), strict=True):
         if len(ids) > most:
-            raise TextTooLong(f"{text!r} is longer than the {most} tokens that fit: shorten it")
+            raise TextTooLong(f"{reprlib.repr(text)} is longer than the {most} tokens that fit: shorten it")
 
 
 def start_of(tokenizer: Tokenizer) -> int:
