@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diptych.capabilities.answers import checked
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Verb, reachable
 from diptych.core.errors import ConfigError
-from diptych.evaluation.encoding import BATCH, batched, checked
+from diptych.evaluation.encoding import BATCH, batched
 
 ALPHA = 1.0
 SUFFIX = "_blind_corrected"

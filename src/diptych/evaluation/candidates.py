@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diptych.capabilities.answers import checked, has_both_encodings, scores_by_vectors
 from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import DataError
 from diptych.core.sample import Sample
@@ -20,15 +21,7 @@ from diptych.core.seeding import hash_to_int
 from diptych.core.source import Source
 from diptych.data.subset import Subset
 from diptych.evaluation.benchmark import Records
-from diptych.evaluation.encoding import (
-    BATCH,
-    checked,
-    encode_images,
-    has_both_encodings,
-    rows_of,
-    scores_by_pairs,
-    scores_by_vectors,
-)
+from diptych.evaluation.encoding import BATCH, encode_images, rows_of, scores_by_pairs
 from diptych.evaluation.pair_rows import pair_rows
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from diptych.capabilities.answers import checked
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Comparable
 from diptych.core.errors import DataError
@@ -19,7 +20,6 @@ from diptych.core.visual import Image
 from diptych.evaluation.benchmark import Records
 from diptych.evaluation.blind_likelihood import ALPHA, SUFFIX, blind_scores, corrected, scores_by_text_likelihood
 from diptych.evaluation.comparability import require
-from diptych.evaluation.encoding import checked
 from diptych.evaluation.metrics.preference import expected_win, strict_win, tied
 from diptych.evaluation.statistics import mean_metric
 

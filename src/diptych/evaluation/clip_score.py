@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diptych.capabilities.answers import checked
 from diptych.capabilities.load import load
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Verb, missing
 from diptych.core.errors import DataError, MissingVerb
-from diptych.evaluation.encoding import batched, checked
+from diptych.evaluation.encoding import batched
 
 PREFIX = "A photo depicts "
 WEIGHT = 2.5

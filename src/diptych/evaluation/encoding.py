@@ -12,25 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diptych.capabilities.answers import checked
 from diptych.capabilities.predictor import ImageEncoder, Predictor
 from diptych.capabilities.verbs import Verb, reachable
-from diptych.core.errors import DataError, NotANumber
+from diptych.core.errors import DataError
 from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
 from diptych.core.visual import Image
 from diptych.evaluation.benchmark import Records
 
 BATCH = 256
-
-
-def has_both_encodings(model: Predictor) -> bool:
-    """Whether the model encodes pictures and texts, each on its own."""
-    return {Verb.ENCODE_IMAGE, Verb.ENCODE_TEXT} <= set(model.VERBS)
-
-
-def scores_by_vectors(model: Predictor) -> bool:
-    """Whether products of its encodings rank pictures and texts as the model does."""
-    return has_both_encodings(model) and model.ranks_by_cosine
 
 
 def scores_by_pairs(model: Predictor) -> bool:
@@ -83,17 +74,6 @@ def _rows(
             records.fail(BadSample(samples[0].key, bad.reason, bad.detail))
             return []
     return [pair for sample in samples for pair in _rows(model, run, [sample], records)]
-
-
-def checked(output: Tensor, model: Any, where: str) -> Tensor:
-    """What a model answered, as it is.
-
-    Raises:
-        NotANumber: NaN is among it: every comparison with it is false, so it would rank as the best.
-    """
-    if output.isnan().any():
-        raise NotANumber(f"{model.name} answers NaN (at {where}): its weights have diverged or are damaged")
-    return output
 
 
 def batched(items: Iterable[Any], size: int = BATCH) -> Iterator[list[Any]]:

@@ -21,8 +21,8 @@ from diptych.core.seeding import hash_to_int
 from diptych.core.visual import Image
 from diptych.data.cells import hidden_pixels
 from diptych.data.decode import decode
+from diptych.data.thumbnail import png
 from diptych.evaluation.others import Others
-from diptych.evaluation.reporting.pictures import png
 
 GREY = 128
 EXACT = 1e-10

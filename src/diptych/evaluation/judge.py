@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from diptych.capabilities.answers import checked
 from diptych.capabilities.load import load
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Comparable, Verb, missing
 from diptych.core.errors import MissingVerb
 from diptych.core.visual import Image
 from diptych.evaluation.comparability import require
-from diptych.evaluation.encoding import checked
 from diptych.evaluation.metrics.preference import expected_win, strict_win
 
 

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from diptych.capabilities.answers import checked
 from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
 from diptych.core.storage import storage_errors, write_text
 from diptych.core.visual import Image
 from diptych.evaluation.benchmark import PAIR_ROWS, Records
 from diptych.evaluation.comparability import in_single
-from diptych.evaluation.encoding import checked
 from diptych.evaluation.progress import shown
 
 BLOCK = 256

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.capabilities.answers import scores_by_vectors
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Verb
 from diptych.core.errors import ConfigError
 from diptych.core.seeding import hash_to_int
 from diptych.evaluation.benchmark import Records
 from diptych.evaluation.candidates import Candidates
-from diptych.evaluation.encoding import scores_by_vectors
 from diptych.evaluation.pair_rows import pair_rows
 
 Scores = NDArray[np.float32]

@@ -13,7 +13,7 @@ from diptych.core.sampling import ImageSampling
 from diptych.core.source import Source
 from diptych.core.visual import Image
 from diptych.data.decode import decode
-from diptych.evaluation.reporting.pictures import png
+from diptych.data.thumbnail import png
 from diptych.training.stages import Show
 
 _SHOWN = 4

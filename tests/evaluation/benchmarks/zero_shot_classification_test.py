@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from diptych.capabilities.answers import class_vectors
 from diptych.capabilities.verbs import Comparable
 from diptych.core.errors import ConfigError, DataError
 from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
 from diptych.core.visual import Image
 from diptych.evaluation.benchmark import Records
-from diptych.evaluation.benchmarks.zero_shot_classification import Settings, class_vectors, run
+from diptych.evaluation.benchmarks.zero_shot_classification import Settings, run
 from diptych.evaluation.templates import TEMPLATES, templates
 
 NAMES = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu")

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from diptych.capabilities.answers import checked
 from diptych.capabilities.generator import OWN_WAY
 from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import ConfigError, DataError
@@ -34,13 +35,13 @@ from diptych.core.visual import Image
 from diptych.data.decode import decode
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
+from diptych.data.thumbnail import png
 from diptych.evaluation.benchmark import Outcome, Records
-from diptych.evaluation.encoding import batched, checked, rows_of
+from diptych.evaluation.encoding import batched, rows_of
 from diptych.evaluation.feature_network import FeatureNetwork, feature_network
 from diptych.evaluation.metrics.frechet import frechet_distance
 from diptych.evaluation.metrics.kernel_distance import kernel_distances
 from diptych.evaluation.painted import TOGETHER, painted
-from diptych.evaluation.reporting.pictures import png
 from diptych.evaluation.statistics import mean_metric
 
 REQUIRES = ("generate_image",)

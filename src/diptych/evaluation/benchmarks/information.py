@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from diptych.capabilities.answers import checked
 from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import ConfigError, DataError
 from diptych.core.records.results import Metric, SampleRecord
@@ -30,7 +31,7 @@ from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.candidates import seeded_pool
-from diptych.evaluation.encoding import batched, checked, encode_images
+from diptych.evaluation.encoding import batched, encode_images
 from diptych.evaluation.masked_rate import masked_vectors, rate_at, resolution_of
 from diptych.evaluation.metrics.information_bound import BatchBound, bound_at
 from diptych.evaluation.metrics.representation_rate import Distortion, Fitting, Pairs, rate_distortion_curve

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from diptych.capabilities.answers import checked
 from diptych.capabilities.generator import Likelihood
 from diptych.capabilities.verbs import Verb
 from diptych.core.errors import ConfigError, DataError
@@ -31,7 +32,6 @@ from diptych.core.source import Source
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
-from diptych.evaluation.encoding import checked
 from diptych.evaluation.metrics.calibration import calibration_error, reliability
 from diptych.evaluation.metrics.preference import expected_win, strict_win
 from diptych.evaluation.others import Others

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from diptych.capabilities.answers import checked
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Comparable
 from diptych.core.errors import DataError
@@ -23,7 +24,7 @@ from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.comparability import require
-from diptych.evaluation.encoding import BATCH, batched, checked
+from diptych.evaluation.encoding import BATCH, batched
 from diptych.evaluation.metrics.preference import expected_win, strict_win, tied
 from diptych.evaluation.others import Others
 from diptych.evaluation.statistics import mean_metric

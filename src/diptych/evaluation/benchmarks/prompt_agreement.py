@@ -23,11 +23,11 @@ from diptych.core.sampling import ImageSampling
 from diptych.core.source import Source
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
+from diptych.data.thumbnail import png
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.judge import judged, load_judge
 from diptych.evaluation.others import Others
 from diptych.evaluation.painted import painted
-from diptych.evaluation.reporting.pictures import png
 from diptych.evaluation.scene_agreement import KINDS, agreement, by_chance, objects_seen, some_others
 from diptych.evaluation.scene_prompts import Caption, ScenePrompt, objects_of, scene_prompts
 from diptych.evaluation.statistics import mean_metric

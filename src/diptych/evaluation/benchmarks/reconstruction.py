@@ -27,9 +27,9 @@ from diptych.core.visual import Image
 from diptych.data.decode import decode
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
+from diptych.data.thumbnail import png
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.encoding import rows_of
-from diptych.evaluation.reporting.pictures import png
 from diptych.evaluation.statistics import interval, mean_metric
 
 REQUIRES = ("reconstruct",)

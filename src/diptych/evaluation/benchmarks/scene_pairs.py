@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diptych.capabilities.answers import checked
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Comparable
 from diptych.core.processor import BadSample
@@ -32,7 +33,6 @@ from diptych.evaluation.blind_likelihood import (
     scores_by_text_likelihood,
 )
 from diptych.evaluation.comparability import refusal, supports
-from diptych.evaluation.encoding import checked
 from diptych.evaluation.metrics.preference import winoground, winoground_expected
 from diptych.evaluation.statistics import mean_metric
 

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
+from diptych.capabilities.answers import class_vectors, scores_by_vectors
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Comparable, Verb
 from diptych.core.errors import DataError
@@ -41,7 +40,7 @@ from diptych.evaluation.blind_likelihood import (
     scores_by_text_likelihood,
 )
 from diptych.evaluation.comparability import in_single, require
-from diptych.evaluation.encoding import checked, encode_images, rows_of, scores_by_vectors
+from diptych.evaluation.encoding import encode_images, rows_of
 from diptych.evaluation.metrics.ranking import ranking
 from diptych.evaluation.statistics import class_mean_metric, mean_metric
 from diptych.evaluation.templates import templates
@@ -138,12 +137,6 @@ def _blind(model: Predictor, names: Sequence[str], prompts: Sequence[str], alpha
     mean_C = alpha * blind_scores(model, texts).reshape(len(prompts), len(names)).mean(0)
     array: NDArray[np.float32] = mean_C.float().cpu().numpy()
     return array
-
-
-def class_vectors(model: Any, names: Sequence[str], prompts: Sequence[str]) -> Tensor:
-    """[C, D]: the normalised mean of each class's normalised prompt embeddings."""
-    vectors = [model.encode_text([prompt.format(name) for prompt in prompts]).mean(0) for name in names]
-    return checked(F.normalize(torch.stack(vectors), dim=-1), model, "the class names")
 
 
 def _metrics(

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-
-import PIL.Image
 
 from diptych.core.errors import DiptychError
 from diptych.core.processor import BadSample
 from diptych.core.source import Source
 from diptych.core.visual import Image
-from diptych.data.decode import decode
 from diptych.data.open import open_source
-
-LONGEST_SIDE = 144
-"""Pixels of a thumbnail's longer side."""
+from diptych.data.thumbnail import thumbnail
 
 
 @dataclass
@@ -60,31 +53,3 @@ class Album:
             return thumbnail(visual, key) if isinstance(visual, Image) else ""
         except BadSample:
             return ""
-
-
-def thumbnail(image: Image, key: str = "") -> str:
-    """A picture as a small JPEG in a `data:` address.
-
-    Raises:
-        BadSample: it cannot be decoded.
-    """
-    small = PIL.Image.fromarray(decode(image, key))
-    small.thumbnail((LONGEST_SIDE, LONGEST_SIDE), PIL.Image.Resampling.LANCZOS)
-    return _address(small, "jpeg", quality=82)
-
-
-def png(image: Image, key: str = "") -> str:
-    """A picture in a `data:` address without loss, made smaller only where it is large: for what is compared closely.
-
-    Raises:
-        BadSample: it cannot be decoded.
-    """
-    small = PIL.Image.fromarray(decode(image, key))
-    small.thumbnail((LONGEST_SIDE, LONGEST_SIDE), PIL.Image.Resampling.LANCZOS)
-    return _address(small, "png")
-
-
-def _address(picture: PIL.Image.Image, kind: str, quality: int = 75) -> str:
-    written = io.BytesIO()
-    picture.save(written, kind.upper(), quality=quality, optimize=True)
-    return f"data:image/{kind};base64," + base64.b64encode(written.getvalue()).decode("ascii")
