@@ -40,11 +40,12 @@ class MissingExtra(DiptychError):
 
 
 class MissingVerb(DiptychError):
-    """A model asked for something it does not offer; the sentence names what it does."""
+    """A model asked for something it does not offer; the sentence names what it does, and how else to have it."""
 
-    def __init__(self, model: str, verb: str, offered: Iterable[str]) -> None:
+    def __init__(self, model: str, verb: str, offered: Iterable[str], instead: str = "") -> None:
         self.verb = verb
-        super().__init__(f"{model} has no verb '{verb}': it offers {', '.join(sorted(offered)) or 'none'}")
+        offers = f"{model} has no verb '{verb}': it offers {', '.join(sorted(offered)) or 'none'}"
+        super().__init__(f"{offers}; {instead}" if instead else offers)
 
 
 class NotComparable(DiptychError):

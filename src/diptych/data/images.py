@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -70,6 +70,17 @@ class ImagePreprocessing:
             return 0
         smallest = self.views.crop_scale[0] if training and self.views is not None else 1.0
         return math.ceil(self.size / math.sqrt(smallest))
+
+
+@runtime_checkable
+class Preprocessing(Protocol):
+    """A predictor that prepares every picture in one way, so that threads can do it ahead: of a picture that is of its
+    size already, it changes nothing."""
+
+    @property
+    def preprocessing(self) -> ImagePreprocessing:
+        """What every picture goes through first, in evaluation geometry."""
+        ...
 
 
 def image_of(sample: Sample) -> Image:

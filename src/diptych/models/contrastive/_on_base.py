@@ -27,6 +27,7 @@ from diptych.core.losses import Losses, Part
 from diptych.core.sample import Sample
 from diptych.core.task import Task
 from diptych.data.classes import ClassBatch, ClassConfig, ClassProcessor
+from diptych.data.images import ImagePreprocessing
 from diptych.data.views import Views
 from diptych.distributed.world import current
 from diptych.models.contrastive import clip
@@ -160,6 +161,11 @@ class OnBasePredictor(Predictor):
             pixels = some if isinstance(some, Tensor) else self.base.processor.pixels(some)
             rows.append(run(self.module.image_vectors(pixels.to(self.device))).float().cpu())
         return torch.cat(rows) if rows else torch.zeros(0)
+
+    @property
+    def preprocessing(self) -> ImagePreprocessing:
+        """What every picture goes through first."""
+        return self.base.processor.config.image
 
     def describe(self) -> dict[str, Any]:
         kind = next(name for name, cls in BASES.items() if cls is type(self.base))

@@ -19,6 +19,7 @@ from diptych.core.config import ModelConfig, from_plain, to_plain
 from diptych.core.errors import ConfigError
 from diptych.core.task import Features, GlobalTask, LocalOutput
 from diptych.data.image_text import ImageTextBatch, ImageTextConfig, ImageTextProcessor
+from diptych.data.images import ImagePreprocessing
 from diptych.data.text import Tokenizer, text_labels
 from diptych.layers.length_buckets import in_length_buckets, most_buckets
 from diptych.layers.masking import kept_patches, kept_tokens, patches_kept
@@ -217,6 +218,11 @@ class TwoTowerPredictor(Predictor):
             tokens_BT, lengths_B = self.processor.tokens(some)
             rows.append(self.module.encode_text(tokens_BT.to(self.device), lengths_B.to(self.device)).float().cpu())
         return torch.cat(rows) if rows else torch.zeros(0)
+
+    @property
+    def preprocessing(self) -> ImagePreprocessing:
+        """What every picture goes through first."""
+        return self.processor.config.image
 
     def describe(self) -> dict[str, Any]:
         return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}

@@ -23,6 +23,7 @@ from diptych.core.sampling import ImageSampling, TextSampling, seeds_for
 from diptych.core.visual import Image
 from diptych.data.cloze import word_ids
 from diptych.data.image_text import ImageTextProcessor
+from diptych.data.images import ImagePreprocessing
 from diptych.data.text import pad_tokens
 from diptych.decoding.beam import beam_search
 from diptych.decoding.decoder import Decoder
@@ -304,6 +305,11 @@ class DocumentPredictor(Predictor, Generic[ConfigT]):
             return found_NV.index_fill(-1, torch.tensor(never, device=found_NV.device), -torch.inf)
 
         return TrunkDecoder(module.trunk, module.embed, logits, rows, module.context, self.device)
+
+    @property
+    def preprocessing(self) -> ImagePreprocessing:
+        """What every picture goes through first."""
+        return self.processor.config.image
 
     def describe(self) -> dict[str, Any]:
         return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}

@@ -224,6 +224,11 @@ class CocaPredictor(Predictor):
             image_NCHW[shown] = self.module.normalise(pixels).to(image_NCHW.dtype)
         return self.module.see(image_NCHW)
 
+    @property
+    def preprocessing(self) -> ImagePreprocessing:
+        """What every picture goes through first."""
+        return self.processor.config.image
+
     def describe(self) -> dict[str, Any]:
         return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}
 

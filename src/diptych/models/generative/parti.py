@@ -214,6 +214,11 @@ class PartiPredictor(Predictor):
         rows, columns = self.config.codes.grid()
         return Likelihood(torch.cat(sums), torch.full((len(said),), rows * columns, dtype=torch.int64))
 
+    @property
+    def preprocessing(self) -> ImagePreprocessing:
+        """What every picture goes through first."""
+        return self.processor.config.image
+
     def describe(self) -> dict[str, Any]:
         return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}
 

@@ -59,6 +59,11 @@ class PicturePredictor(Predictor, Generic[ConfigT, ModelT]):
             some = visuals[begin : begin + PREDICTION_BATCH]
             yield (some if isinstance(some, Tensor) else self.processor.pixels(some)).to(self.device)
 
+    @property
+    def preprocessing(self) -> ImagePreprocessing:
+        """What every picture goes through first."""
+        return self.processor.image
+
     def describe(self) -> dict[str, Any]:
         return {"model": to_plain(self.config), "image": to_plain(self.processor.image)}
 

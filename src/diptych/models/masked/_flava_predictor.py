@@ -20,6 +20,7 @@ from diptych.core.errors import ConfigError
 from diptych.core.visual import Image
 from diptych.data.cells import check_cells
 from diptych.data.image_text import ImageTextConfig, ImageTextProcessor
+from diptych.data.images import ImagePreprocessing
 from diptych.data.text import Tokenizer
 from diptych.layers.bert import rows_at
 from diptych.layers.feature_map import BackboneMap, saved_backbone
@@ -115,6 +116,11 @@ class PublicFlavaPredictor(Predictor):
     def _tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         tokens_BT, lengths_B = self.processor.tokens(texts)
         return tokens_BT.to(self.device), lengths_B.to(self.device)
+
+    @property
+    def preprocessing(self) -> ImagePreprocessing:
+        """What every picture goes through first."""
+        return self.processor.config.image
 
     def describe(self) -> dict[str, Any]:
         return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}

@@ -20,6 +20,7 @@ from diptych.core.errors import ConfigError
 from diptych.core.visual import Image
 from diptych.data.cells import check_cells, hidden_patches, hidden_pixels
 from diptych.data.image_text import ImageTextConfig, ImageTextProcessor
+from diptych.data.images import ImagePreprocessing
 from diptych.data.text import Tokenizer
 from diptych.data.word_masking import require_mask
 from diptych.layers.bert import rows_at
@@ -162,6 +163,11 @@ class MaskVlmBase(Predictor):
     def _tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         tokens_NT, lengths_N = self.processor.tokens(texts)
         return tokens_NT.to(self.device), lengths_N.to(self.device)
+
+    @property
+    def preprocessing(self) -> ImagePreprocessing:
+        """What every picture goes through first."""
+        return self.processor.config.image
 
     def describe(self) -> dict[str, Any]:
         return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}

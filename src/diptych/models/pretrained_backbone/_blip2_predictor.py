@@ -21,6 +21,7 @@ from diptych.core.errors import TextTooLong
 from diptych.core.losses import IGNORED
 from diptych.core.sampling import TextSampling, seeds_for
 from diptych.data.image_text import ImageTextConfig, ImageTextProcessor
+from diptych.data.images import ImagePreprocessing
 from diptych.data.text import Tokenizer, pad_tokens
 from diptych.decoding.beam import beam_search
 from diptych.decoding.write import write
@@ -130,6 +131,11 @@ class Blip2Predictor(Predictor):
     def _tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         tokens_NT, lengths_N = self.processor.tokens(texts)
         return tokens_NT.to(self.device), lengths_N.to(self.device)
+
+    @property
+    def preprocessing(self) -> ImagePreprocessing:
+        """What every picture goes through first."""
+        return self.processor.config.image
 
     def describe(self) -> dict[str, Any]:
         return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}

@@ -25,7 +25,7 @@ from diptych.core.sample import Turn
 from diptych.core.sampling import TextSampling, seeds_for
 from diptych.data.chat import IMAGE
 from diptych.data.conversations import ConversationProcessor, Read
-from diptych.data.images import pixels_of
+from diptych.data.images import ImagePreprocessing, pixels_of
 from diptych.data.text import pad_tokens
 from diptych.decoding.beam import beam_search
 from diptych.decoding.write import write
@@ -162,6 +162,11 @@ class Talker(Predictor, Generic[ConfigT]):
     def pixels(self, visuals: Sequence[Any]) -> Tensor:
         """Pictures as the tower takes them: uint8 [N, 3, H, W]."""
         return pixels_of(visuals, self.processor.config.image, 2)
+
+    @property
+    def preprocessing(self) -> ImagePreprocessing:
+        """What every picture goes through first."""
+        return self.processor.config.image
 
     def save_files(self, folder: Path) -> None:
         self.processor.tokenizer.write(folder / "tokenizer.json")

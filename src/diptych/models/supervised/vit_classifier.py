@@ -153,6 +153,11 @@ class VitClassifierPredictor(Predictor):
             rows.append(run(pixels.to(self.device)).float().cpu())
         return torch.cat(rows) if rows else torch.zeros(0)
 
+    @property
+    def preprocessing(self) -> ImagePreprocessing:
+        """What every picture goes through first."""
+        return self.processor.config.image
+
     def describe(self) -> dict[str, Any]:
         return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}
 
