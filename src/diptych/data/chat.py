@@ -74,6 +74,35 @@ class PlainTemplate:
         return "".join(pieces) + (self.assistant if opens else "")
 
 
+@dataclass(frozen=True)
+class PromptTemplate:
+    """Pictures, what is asked, the answer, and no names: for models that were taught no conversation (BLIP-2).
+
+    Attributes:
+        start: after the pictures that stand first: the text of the tokenizer's start token.
+        asked: after what is asked.
+        end: after an answer: the text of the tokenizer's end token.
+    """
+
+    start: str = ""
+    asked: str = ""
+    end: str = "</s>"
+
+    def render(self, turns: Sequence[Turn], opens: bool) -> str:
+        """The text of the turns; an answer goes on after a space where something is asked."""
+        pictures, pieces = "", []
+        for place, turn in enumerate(turns):
+            text = turn.text.strip()
+            if not place:
+                while text.startswith(IMAGE):
+                    pictures, text = pictures + IMAGE, text.removeprefix(IMAGE).lstrip()
+            if turn.role != "assistant":
+                pieces.append(f"{text}{self.asked}")
+            else:
+                pieces.append(f"{' ' if any(pieces) and not self.asked else ''}{text}{self.end}")
+        return "".join((pictures, self.start, *pieces))
+
+
 class JinjaTemplate:
     """A template of a `transformers` folder.
 

@@ -26,6 +26,8 @@ TextReadout = Literal["mean", "cls", "last"]
 
 UNREADABLE = (OSError, ValueError, SafetensorError, UnpicklingError, EOFError, RuntimeError)
 """What damaged files of each kind raise in the library."""
+_NOT_AUTOMATIC = {"blip_2_vision_model": "Blip2VisionModel", "instructblip_vision_model": "InstructBlipVisionModel"}
+"""Models that the library's AutoModel does not know by their configuration."""
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -186,7 +188,17 @@ def backbone_from_config(folder: Path, side: Literal["vision", "text"]) -> nn.Mo
     except (OSError, ValueError) as error:
         reason = f"{error}".partition("\n")[0]
         raise CheckpointError(f"{folder} holds no tower configuration: {reason}") from error
-    return one_side(transformers.AutoModel.from_config(config), side)
+    return one_side(model_of(config), side)
+
+
+def model_of(config: Any) -> nn.Module:
+    """The model of a `transformers` configuration, with fresh weights."""
+    transformers = transformers_for("a pretrained tower")
+    if name := _NOT_AUTOMATIC.get(config.model_type):
+        model: nn.Module = getattr(transformers, name)(config)
+        return model
+    automatic: nn.Module = transformers.AutoModel.from_config(config)
+    return automatic
 
 
 def tiny_vision_backbone(width: int = 32, image_size: int = 32) -> nn.Module:

@@ -53,7 +53,12 @@ class QFormerConfig:
 class QFormerBlock(nn.Module):
     """Self-attention over queries and text, cross-attention of the queries, an MLP for each; norms on the sums."""
 
-    def __init__(self, config: QFormerConfig, looks: bool) -> None:
+    def __init__(self, config: QFormerConfig, looks: bool, reads: bool) -> None:
+        """
+        Args:
+            looks: whether the queries look at the picture.
+            reads: whether the text goes through; without it the queries alone come out.
+        """
         super().__init__()
         width = config.width
         self.attention, self.norm = Attention(width, config.heads), nn.LayerNorm(width, eps=config.eps)
@@ -61,11 +66,11 @@ class QFormerBlock(nn.Module):
         self.cross_norm = nn.LayerNorm(width, eps=config.eps) if looks else None
         self.query_mlp = Mlp(width, config.hidden, Activation.GELU)
         self.query_norm = nn.LayerNorm(width, eps=config.eps)
-        self.text_mlp = Mlp(width, config.hidden, Activation.GELU) if config.vocabulary else None
-        self.text_norm = nn.LayerNorm(width, eps=config.eps) if config.vocabulary else None
+        self.text_mlp = Mlp(width, config.hidden, Activation.GELU) if reads else None
+        self.text_norm = nn.LayerNorm(width, eps=config.eps) if reads else None
 
     def forward(self, x_BND: Tensor, queries: int, image_BSC: Tensor | None, mask_BNN: Tensor | None) -> Tensor:
-        """[B, N, D].
+        """[B, N, D], or the queries alone.
 
         Args:
             queries: how many rows at the beginning are queries.
@@ -78,25 +83,29 @@ class QFormerBlock(nn.Module):
             if self.cross is not None and self.cross_norm is not None and image_BSC is not None:
                 query_BQD = self.cross_norm(query_BQD + self.cross(query_BQD, image_BSC))
             parts.append(self.query_norm(query_BQD + self.query_mlp(query_BQD)))
-        if text_BTD.shape[1]:
-            assert self.text_mlp is not None and self.text_norm is not None, "this Q-Former reads no text"
+        if text_BTD.shape[1] and self.text_mlp is not None and self.text_norm is not None:
             parts.append(self.text_norm(text_BTD + self.text_mlp(text_BTD)))
         return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
 
 class QFormer(nn.Module):
-    """Queries, text embeddings and blocks."""
+    """Queries, text embeddings and blocks.
 
-    def __init__(self, config: QFormerConfig) -> None:
+    Args:
+        speaks: whether what becomes of a text is read too (`read`, `write`); without it the last block leaves it out.
+    """
+
+    def __init__(self, config: QFormerConfig, speaks: bool = True) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.speaks = config, speaks
         self.queries_QD = nn.Parameter(torch.randn(config.queries, config.width) * INITIAL_STD)
         reads = config.vocabulary > 0
         self.words = nn.Embedding(config.vocabulary, config.width) if reads else None
         self.positions_TD = nn.Parameter(torch.randn(config.context, config.width) * INITIAL_STD) if reads else None
         self.norm = nn.LayerNorm(config.width, eps=config.eps)
         self.blocks = nn.ModuleList(
-            QFormerBlock(config, looks=layer % config.every == 0) for layer in range(config.depth)
+            QFormerBlock(config, layer % config.every == 0, reads and (speaks or layer < config.depth - 1))
+            for layer in range(config.depth)
         )
         initialise(self)
 
@@ -106,6 +115,7 @@ class QFormer(nn.Module):
 
     def read(self, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """The text [B, T, D], told itself alone, in both directions."""
+        assert self.speaks, "the text is left out by the last block"
         return self._through(self._text(tokens_BT), 0, None, _inside(tokens_BT, lengths_B)[:, None])
 
     def match(self, image_BSC: Tensor, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
@@ -119,6 +129,7 @@ class QFormer(nn.Module):
 
     def write(self, image_BSC: Tensor, tokens_BT: Tensor) -> Tensor:
         """The text [B, T, D], each token told the queries and what comes before it; padding stands at the right."""
+        assert self.speaks, "the text is left out by the last block"
         queries, tokens = self.config.queries, tokens_BT.shape[1]
         x_BND = torch.cat([self._queries(len(image_BSC)), self._text(tokens_BT)], dim=1)
         mask_NN = torch.ones(queries + tokens, queries + tokens, dtype=torch.bool, device=tokens_BT.device).tril()

@@ -1,9 +1,9 @@
-"""A pretrained language model as part of a larger one: it reads vectors, words or not, and says what comes next.
+"""A pretrained language model as part of a larger one: it reads vectors, words or not, and says what follows.
 
-Two kinds: Llama's architecture on our own trunk (_llama.py), and any other causal language model of `transformers` as
-it is (_transformers_lm.py). `read_language` (_language_folder.py) chooses.
+Llama's architecture runs on our own trunk (_llama.py), any other causal language model of `transformers` as it is
+(_transformers_lm.py). `read_language` (_language_folder.py) chooses.
 
-B batch, T tokens, D width, V vocabulary.
+B batch, T tokens, A places at which something is said, D width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -11,14 +11,29 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from diptych.core.losses import IGNORED
 from diptych.decoding.decoder import Decoder
 
 
+class Said(NamedTuple):
+    """Where answers are said.
+
+    Attributes:
+        states_BAD: what `logits` reads.
+        labels_BA: the token that each is to say, IGNORED where none is learned.
+    """
+
+    states_BAD: Tensor
+    labels_BA: Tensor
+
+
 class LanguageModel(nn.Module, ABC):
-    """Causal: nothing depends on what comes after it."""
+    """Reads rows of vectors, and says answers."""
 
     @property
     @abstractmethod
@@ -40,11 +55,12 @@ class LanguageModel(nn.Module, ABC):
         """The vectors [B, T, D] of words."""
 
     @abstractmethod
-    def forward(self, x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
-        """States [B, T, D].
+    def said(self, x_BTD: Tensor, lengths_B: Tensor, labels_BT: Tensor) -> Said:
+        """Each token of the answers, from what stands before it.
 
         Args:
             lengths_B: what is at and after a row's length is padding.
+            labels_BT: the token itself where it is of an answer, IGNORED elsewhere.
         """
 
     @abstractmethod
@@ -65,3 +81,14 @@ class LanguageModel(nn.Module, ABC):
     @abstractmethod
     def write_config(self, folder: Path) -> None:
         """Writes a `config.json` from which `language_from_config` builds the same model without its weights."""
+
+
+class CausalModel(LanguageModel):
+    """Nothing depends on what comes after it."""
+
+    @abstractmethod
+    def forward(self, x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
+        """States [B, T, D]."""
+
+    def said(self, x_BTD: Tensor, lengths_B: Tensor, labels_BT: Tensor) -> Said:
+        return Said(self(x_BTD, lengths_B), F.pad(labels_BT[:, 1:], (0, 1), value=IGNORED))

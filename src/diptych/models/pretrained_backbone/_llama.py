@@ -20,7 +20,7 @@ from diptych.decoding.trunk_decoder import TrunkDecoder
 from diptych.layers.causal_block import CausalConfig
 from diptych.layers.causal_transformer import CausalTransformer
 from diptych.layers.few_rows import FewRowsLinear
-from diptych.models.pretrained_backbone._language_model import LanguageModel
+from diptych.models.pretrained_backbone._language_model import CausalModel
 
 ARCHITECTURES = ("LlamaForCausalLM",)
 _PLAIN = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "attention_dropout": 0.0}
@@ -41,7 +41,7 @@ class LlamaConfig:
     tied: bool = False
 
 
-class Llama(LanguageModel):
+class Llama(CausalModel):
     """Embedding, trunk, head."""
 
     def __init__(self, config: LlamaConfig) -> None:

@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from diptych.core.errors import CheckpointError, ConfigError
 from diptych.data.chat import PlainTemplate, read_template
 from diptych.data.conversations import ConversationConfig, ConversationProcessor
 from diptych.data.text import Tokenizer
-from diptych.layers.pretrained import one_side, quiet, transformers_for
 from diptych.models._public_folder import read_json, read_preprocessing, read_weights
 from diptych.models._weight_tables import both, load_into, read
 from diptych.models.pretrained_backbone._language_folder import language_of
 from diptych.models.pretrained_backbone._language_model import LanguageModel
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures
+from diptych.models.pretrained_backbone._tower_part import tower_of
 
 _TOWER, _CONNECTOR, _LANGUAGE = "vision_tower.", "multi_modal_projector.", "language_model."
 _STRATEGIES = {"default": 1, "full": 0}
@@ -59,7 +58,7 @@ def read_folder(folder: Path) -> PublicLlava:
     parts = _parts({name.removeprefix("model."): one for name, one in read_weights(folder).items()}, folder)
     image = read_preprocessing(folder, int(plain["vision_config"].get("image_size", 224)))
     layer, special = int(plain.get("vision_feature_layer", -2)), _special(plain, folder)
-    backbone = _vision(plain["vision_config"], parts[_TOWER], folder)
+    backbone = tower_of(plain["vision_config"], parts[_TOWER], folder)
     tower = PatchFeatures(backbone, False, image.mean, image.std, layer, special)
     language = language_of(plain["text_config"], parts[_LANGUAGE], folder)
     names = [*both("up", "linear_1"), *both("down", "linear_2")]
@@ -101,20 +100,3 @@ def _parts(weights: Mapping[str, Tensor], where: Path) -> dict[str, dict[str, Te
             rest = f"model.{rest}"
         found[part][rest.removeprefix("vision_model.")] = one.float()
     return found
-
-
-def _vision(plain: Mapping[str, Any], weights: Mapping[str, Tensor], where: Path) -> nn.Module:
-    """The tower on its weights."""
-    transformers = transformers_for(f"the vision tower of {where}")
-    kind = str(plain.get("model_type", ""))
-    config = transformers.AutoConfig.for_model(kind, **{k: v for k, v in plain.items() if k != "model_type"})
-    with quiet(transformers.utils.logging), torch.no_grad():
-        backbone = one_side(transformers.AutoModel.from_config(config), "vision")
-    expected = backbone.state_dict()
-    state = {name: one for name, one in weights.items() if not name.endswith("position_ids")}
-    if missing := sorted(expected.keys() - state.keys()):
-        raise CheckpointError(f"{where} lacks the weight {missing[0]} of its vision tower")
-    if more := sorted(state.keys() - expected.keys()):
-        raise CheckpointError(f"{where} has weights that its vision tower has not: {more[0]}")
-    load_into(backbone, state, where)
-    return backbone

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
-
-from torch.nn import functional as F
 
 from diptych.core.config import ModelConfig, from_plain, to_plain
 from diptych.core.errors import ConfigError
@@ -14,7 +13,7 @@ from diptych.core.losses import IGNORED, Losses, Part
 from diptych.core.task import Task
 from diptych.data.conversations import ConversationBatch, ConversationConfig, ConversationProcessor
 from diptych.data.text import Tokenizer
-from diptych.layers.connectors import ConnectorConfig
+from diptych.layers.connectors import Connector, ConnectorConfig
 from diptych.layers.pretrained import backbone_from_config
 from diptych.models.pretrained_backbone._language_folder import language_from_config
 from diptych.models.pretrained_backbone._language_model import LanguageModel
@@ -25,8 +24,7 @@ from diptych.models.pretrained_backbone._templates import read_saved, write_save
 from diptych.objectives.autoregressive import next_token_loss
 
 
-@dataclass(frozen=True)
-class PrefixConfig(ModelConfig):
+class BridgeConfig(ModelConfig, ABC):
     """What stands between tower and language model, and what is read of the tower.
 
     Attributes:
@@ -34,12 +32,42 @@ class PrefixConfig(ModelConfig):
         special: tokens of the tower before its patches.
     """
 
+    layer: int
+    special: int
+
+    @abstractmethod
+    def tokens(self, features: int) -> int:
+        """How many vectors the features of a picture become.
+
+        Raises:
+            ConfigError: so many features cannot be taken.
+        """
+
+    @abstractmethod
+    def bridge(self, features: int, channels: int, width: int) -> Connector:
+        """With fresh weights, from `features` of `channels` numbers each to vectors of `width`.
+
+        Raises:
+            ConfigError: they do not fit.
+        """
+
+
+@dataclass(frozen=True)
+class PrefixConfig(BridgeConfig):
+    """Any connector."""
+
     connector: ConnectorConfig = field(default_factory=ConnectorConfig)
     layer: int = -1
     special: int = 1
 
+    def tokens(self, features: int) -> int:
+        return self.connector.tokens(features)
 
-C = TypeVar("C", bound=PrefixConfig)
+    def bridge(self, features: int, channels: int, width: int) -> Connector:
+        return self.connector.build(features, channels, width)
+
+
+C = TypeVar("C", bound=BridgeConfig)
 
 
 class PrefixPredictor(Talker[C], Generic[C]):
@@ -49,11 +77,11 @@ class PrefixPredictor(Talker[C], Generic[C]):
         CONFIG: the class of its sizes.
     """
 
-    CONFIG: type[PrefixConfig]
+    CONFIG: type[BridgeConfig]
 
     @classmethod
     def build(
-        cls, config: PrefixConfig, processor: ConversationProcessor, tower: PatchFeatures, language: LanguageModel
+        cls, config: BridgeConfig, processor: ConversationProcessor, tower: PatchFeatures, language: LanguageModel
     ) -> Prefixed:
         """The module with a fresh connector.
 
@@ -62,14 +90,14 @@ class PrefixPredictor(Talker[C], Generic[C]):
         """
         settings, words = processor.config, processor.tokenizer
         features, channels = tower.shape(settings.image.size)
-        if (count := config.connector.tokens(features)) != settings.slots:
+        if (count := config.tokens(features)) != settings.slots:
             raise ConfigError(
                 f"the tower's {features} features become {count} tokens of the language model, and the processor "
                 f"counts {settings.slots}: set slots to {count}"
             )
         if words.vocab_size > language.vocabulary:
             raise ConfigError(f"the tokenizer has {words.vocab_size} tokens, the language model {language.vocabulary}")
-        return Prefixed(tower, config.connector.build(features, channels, language.width), language)
+        return Prefixed(tower, config.bridge(features, channels, language.width), language)
 
     def describe(self) -> dict[str, Any]:
         return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}
@@ -116,10 +144,9 @@ class PrefixTask(Task[ConversationBatch], Generic[C]):
         self.model.set_trained(trained)
 
     def losses(self, batch: ConversationBatch, phase: str = "main") -> Losses:
-        model = self.model
-        labels_BT = F.pad(batch.labels_BT[:, 1:], (0, 1), value=IGNORED)
-        loss = next_token_loss(model(batch), labels_BT, model.logits).cross_entropy
-        return {"answers": Part(loss, int((labels_BT != IGNORED).sum()))}
+        said = self.model(batch)
+        loss = next_token_loss(said.states_BAD, said.labels_BA, self.model.logits).cross_entropy
+        return {"answers": Part(loss, int((said.labels_BA != IGNORED).sum()))}
 
     def predictor(self) -> PrefixPredictor[C]:
         return self.PREDICTOR(self.config, self.processor, self.model, self.NAME)

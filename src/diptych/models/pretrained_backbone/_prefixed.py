@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from diptych.core.errors import ConfigError
 from diptych.data.conversations import ConversationBatch
 from diptych.layers.connectors import Connector
-from diptych.models.pretrained_backbone._language_model import LanguageModel
+from diptych.models.pretrained_backbone._language_model import LanguageModel, Said
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures
 
 
@@ -49,24 +49,18 @@ class Prefixed(nn.Module):
         out: Tensor = self.connector(self.tower(pixels_NCHW))
         return out
 
-    def vectors(self, tokens_BT: Tensor, places_BT: Tensor, pixels_NCHW: Tensor) -> Tensor:
-        """What the language model reads [B, T, D]: words, and pictures in their places, in order.
+    def seen(self, batch: ConversationBatch) -> Tensor:
+        """Vectors [N, Q, D] of a batch's pictures."""
+        return self.see(batch.pixels_NCHW)
 
-        Args:
-            places_BT: bool, True at pictures' tokens.
-        """
-        x_BTD = self.language.embed(tokens_BT)
-        if not len(pixels_NCHW):
-            return x_BTD
-        seen_PD = self.see(pixels_NCHW).flatten(0, 1).to(x_BTD.dtype)
-        assert int(places_BT.sum()) == len(seen_PD), "as many places as pictures have vectors"
-        return x_BTD.masked_scatter(places_BT[..., None], seen_PD)
-
-    def forward(self, batch: ConversationBatch) -> Tensor:
-        """States [B, T, D]."""
-        x_BTD = self.vectors(batch.tokens_BT, batch.places_BT, batch.pixels_NCHW)
-        out: Tensor = self.language(x_BTD, batch.lengths_B)
-        return out
+    def forward(self, batch: ConversationBatch) -> Said:
+        """What is said of a batch: the language model reads words, and pictures in their places, in order."""
+        x_BTD = self.language.embed(batch.tokens_BT)
+        if len(batch.pixels_NCHW):
+            seen_PD = self.seen(batch).flatten(0, 1).to(x_BTD.dtype)
+            assert int(batch.places_BT.sum()) == len(seen_PD), "as many places as pictures have vectors"
+            x_BTD = x_BTD.masked_scatter(batch.places_BT[..., None], seen_PD)
+        return self.language.said(x_BTD, batch.lengths_B, batch.labels_BT)
 
     def logits(self, states: Tensor) -> Tensor:
         """[..., D] -> [..., V]."""

@@ -1,6 +1,6 @@
 """What models that talk about pictures answer: texts after prompts, how likely a text is, answers to questions.
 
-N prompts, T tokens, Q vectors of a picture, D width.
+N prompts or pictures, T tokens, A places at which something is said, Q vectors of a picture, D width.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from diptych.capabilities.derive import same_length
 from diptych.capabilities.generator import GREEDY, Likelihood, Prompt
@@ -99,10 +98,11 @@ class Talker(Predictor, Generic[ConfigT]):
             rows = self._vectors(read, [visual for visual, _, _ in some if visual is not None])
             labels_NT, lengths_N = pad_tokens([one.labels for one in read], IGNORED)
             x_NTD = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-            logits = self.module.logits(self.module.language(x_NTD, lengths_N.to(self.device)))
-            next_NT = F.pad(labels_NT[:, 1:], (0, 1), value=IGNORED).to(self.device)
-            sums.append(token_log_probabilities(logits, next_NT).sum(1).cpu())
-            counts.append((next_NT != IGNORED).sum(1).cpu())
+            states_NAD, labels_NA = self.module.language.said(
+                x_NTD, lengths_N.to(self.device), labels_NT.to(self.device)
+            )
+            sums.append(token_log_probabilities(self.module.logits(states_NAD), labels_NA).sum(1).cpu())
+            counts.append((labels_NA != IGNORED).sum(1).cpu())
         return Likelihood(torch.cat(sums), torch.cat(counts))
 
     def answer(
@@ -147,7 +147,7 @@ class Talker(Predictor, Generic[ConfigT]):
 
     def _vectors(self, read: Sequence[Read], pictures: Sequence[Any]) -> list[Tensor]:
         """What the language model reads of each row [T, D]."""
-        seen = self.module.see(self.pixels(pictures).to(self.device)).flatten(0, 1) if pictures else None
+        seen = self.seen(read, pictures).flatten(0, 1) if pictures else None
         rows, at = [], 0
         for one in read:
             x_TD = self.module.language.embed(torch.tensor([one.tokens], device=self.device))[0]
@@ -158,6 +158,10 @@ class Talker(Predictor, Generic[ConfigT]):
                 at += count
             rows.append(x_TD)
         return rows
+
+    def seen(self, read: Sequence[Read], pictures: Sequence[Any]) -> Tensor:
+        """Vectors [N, Q, D] of the pictures of rows."""
+        return self.module.see(self.pixels(pictures).to(self.device))
 
     def pixels(self, visuals: Sequence[Any]) -> Tensor:
         """Pictures as the tower takes them: uint8 [N, 3, H, W]."""

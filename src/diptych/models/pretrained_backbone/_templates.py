@@ -8,9 +8,9 @@ from pathlib import Path
 
 from diptych.core.config import from_plain
 from diptych.core.errors import CheckpointError
-from diptych.data.chat import JinjaTemplate, PlainTemplate, Template
+from diptych.data.chat import JinjaTemplate, PlainTemplate, PromptTemplate, Template
 
-_PLAIN, _JINJA = "template.json", "chat_template.jinja"
+_PLAIN, _PROMPT, _JINJA = "template.json", "prompt_template.json", "chat_template.jinja"
 
 
 def write_saved(template: Template, folder: Path) -> None:
@@ -19,8 +19,9 @@ def write_saved(template: Template, folder: Path) -> None:
         (folder / _JINJA).write_text(template.source, encoding="utf-8")
         (folder / _PLAIN).write_text(json.dumps({"tokens": template.tokens}) + "\n", encoding="utf-8")
         return
-    assert isinstance(template, PlainTemplate), "a template is one of ours or of a folder"
-    (folder / _PLAIN).write_text(json.dumps(asdict(template)) + "\n", encoding="utf-8")
+    assert isinstance(template, PlainTemplate | PromptTemplate), "a template is one of ours or of a folder"
+    name = _PLAIN if isinstance(template, PlainTemplate) else _PROMPT
+    (folder / name).write_text(json.dumps(asdict(template)) + "\n", encoding="utf-8")
 
 
 def read_saved(folder: Path) -> Template:
@@ -29,6 +30,8 @@ def read_saved(folder: Path) -> Template:
     Raises:
         CheckpointError: it is not there.
     """
+    if (folder / _PROMPT).is_file():
+        return from_plain(PromptTemplate, json.loads((folder / _PROMPT).read_text(encoding="utf-8")))
     if not (folder / _PLAIN).is_file():
         raise CheckpointError(f"{folder} lacks {_PLAIN}: how conversations are written")
     plain = json.loads((folder / _PLAIN).read_text(encoding="utf-8"))

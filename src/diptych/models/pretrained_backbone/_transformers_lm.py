@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from diptych.core.errors import ConfigError, TextTooLong
 from diptych.decoding.decoder import Decoder
-from diptych.models.pretrained_backbone._language_model import LanguageModel
+from diptych.models.pretrained_backbone._language_model import CausalModel
 
 _PROBED = 5
 """Vectors by which a model's head is tried."""
 
 
-class TransformersLm(LanguageModel):
+class TransformersLm(CausalModel):
     """A model whose logits are its head's, of the states that its body gives.
 
     Raises:
