@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,6 +87,7 @@ def answer(options: argparse.Namespace, prepare: Callable[[Predictor], tuple[Ask
     from rich.console import Console
 
     from diptych.capabilities.load import load
+    from diptych.serving.job import demand_answers
     from diptych.serving.pictures import open_pictures
 
     check(options)
@@ -93,6 +95,7 @@ def answer(options: argparse.Namespace, prepare: Callable[[Predictor], tuple[Ask
     model = load(options.model, options.device)
     ask, told = prepare(model)
     done = run(model, source, ask, options)
+    demand_answers(done, model, source)
     console = Console()
     show_table(console, done.answered)
     error = write_all(options, done, told, source)
@@ -106,17 +109,24 @@ def answer(options: argparse.Namespace, prepare: Callable[[Predictor], tuple[Ask
 
 def run(model: Predictor, source: Source, ask: Ask, options: argparse.Namespace) -> Outcome:
     """Asks about every picture, with a bar on stderr."""
+    from diptych.serving.job import JobOptions, ask_all
+
+    job = JobOptions(options.batch_size, options.threads, options.html is not None)
+    with progress(len(source)) as advance:
+        return ask_all(model, source, ask, job, advance)
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr, where that is a terminal; it is told how many pictures more are done with."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from diptych.serving.job import JobOptions, ask_all
 
     columns = (TextColumn("pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("pictures", total=len(source))
-        job = JobOptions(options.batch_size, options.threads, options.html is not None)
-        return ask_all(model, source, ask, job, lambda count: bar.advance(task, count))
+        task = bar.add_task("pictures", total=total)
+        yield lambda count: bar.advance(task, count)
 
 
 def write_all(options: argparse.Namespace, done: Outcome, told: Told, source: Source) -> Exception | None:

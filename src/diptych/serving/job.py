@@ -86,9 +86,6 @@ def ask_all(
 
     Args:
         advance: is told how many pictures more are done with, answered or not.
-
-    Raises:
-        DataError: not one picture could be answered; the reasons are named.
     """
     done = Outcome(len(source))
     ready = ReadyPictures(model.preprocessing if isinstance(model, Preprocessing) else None, options.thumbnails)
@@ -105,10 +102,18 @@ def ask_all(
         done.stopped = True
     done.seconds = perf_counter() - started
     unread = [Skipped(bad.key, f"{bad.reason} ({bad.detail})" if bad.detail else bad.reason) for bad in batches.bad]
-    done.skipped = sorted([*_problems(source), *unread, *done.skipped], key=lambda one: one.key)
+    done.skipped = sorted([*problems_of(source), *unread, *done.skipped], key=lambda one: one.key)
+    return done
+
+
+def demand_answers(done: Outcome, model: Predictor, source: Source) -> None:
+    """Looks whether anything came of a job that was not interrupted.
+
+    Raises:
+        DataError: not one picture could be answered; the reasons are named.
+    """
     if not done.answered and not done.stopped:
         raise DataError(f"{model.name} could not be asked about a single picture of {source.name}: {_first(done)}")
-    return done
 
 
 def _answer(done: Outcome, ask: Ask, some: Pictures) -> None:
@@ -125,7 +130,7 @@ def _answer(done: Outcome, ask: Ask, some: Pictures) -> None:
     done.answered += [Answered(*one) for one in zip(some.keys, rows, some.thumbnails, strict=True)]
 
 
-def _problems(source: Source) -> list[Skipped]:
+def problems_of(source: Source) -> list[Skipped]:
     """What the source noticed when it was opened."""
     problems: Mapping[str, Sequence[str]] = getattr(source, "problems", {})
     return [Skipped(key, reason) for reason, keys in problems.items() for key in keys]
