@@ -51,7 +51,7 @@ def add_lora(module: nn.Module, config: LoraConfig) -> None:
     Raises:
         MissingExtra: peft is not installed.
     """
-    peft = _peft("LoRA")
+    peft = peft_for("LoRA")
     names = attention_maps(module)
     assert names, "no attention to put LoRA into"
     settings = peft.LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=names, lora_dropout=0.0)
@@ -59,19 +59,27 @@ def add_lora(module: nn.Module, config: LoraConfig) -> None:
 
 
 def merged(module: M) -> M:
-    """A copy in which every change is added into the weights it changes: a plain module again."""
-    _peft("LoRA")
-    from peft.tuners.lora import LoraLayer
+    """A copy in which every change is added into the weights it changes: a plain module again.
+
+    Of LoRA, and of DoRA and VeRA too (language.py).
+    """
+    peft_for("LoRA")
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     plain = copy.deepcopy(module)
-    for name, layer in [(name, part) for name, part in plain.named_modules() if isinstance(part, LoraLayer)]:
+    for name, layer in [(name, part) for name, part in plain.named_modules() if isinstance(part, BaseTunerLayer)]:
         layer.merge(safe_merge=True)
         parent, _, leaf = name.rpartition(".")
         setattr(plain.get_submodule(parent), leaf, layer.get_base_layer())
     return plain
 
 
-def _peft(purpose: str) -> Any:
+def peft_for(purpose: str) -> Any:
+    """The library.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
     try:
         import peft
     except ModuleNotFoundError as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from diptych.adapters.frozen import parameter_counts
 from diptych.adapters.lora import LoraConfig
 from diptych.capabilities.load import load
 from diptych.core.errors import ConfigError
@@ -20,7 +19,7 @@ from diptych.models.contrastive.fine_tuned import FineTunedTask
 from diptych.recipes._pairs import SELECTED_BY, retrieval_on, split_data
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget, Run
-from diptych.training.stages import Context, Stage, Train
+from diptych.training.stages import Stage, Train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +52,7 @@ class FineTuneRun(Run):
             Train(
                 "train",
                 source=lambda context: train,
-                task=self._announced,
+                task=lambda context: self.task(),
                 evaluate=lambda context: retrieval_on(held_out),
                 best=SELECTED_BY,
             ),
@@ -71,12 +70,6 @@ class FineTuneRun(Run):
         settings = replace(settings, text=replace(settings.text, negatives=self.negatives))
         processor = ImageTextProcessor(settings, base.processor.tokenizer)
         return FineTunedTask(self.lora, processor, base, PairOptions(self.masking, self.same_text))
-
-    def _announced(self, context: Context) -> FineTunedTask:
-        task = self.task()
-        if context.world.is_main:
-            print(f"lora on {self.base}: {parameter_counts(task)}")
-        return task
 
 
 def clip_finetune() -> FineTuneRun:

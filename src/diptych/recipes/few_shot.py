@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 from diptych.adapters.context import ContextConfig
-from diptych.adapters.frozen import parameter_counts
 from diptych.adapters.lora import LoraConfig
 from diptych.capabilities.load import load
 from diptych.core.errors import ConfigError
@@ -87,7 +86,7 @@ class FewShotRun(Run):
             Train(
                 "train",
                 source=lambda context: shots(parts.train, self.shots, self.seed, places()),
-                task=lambda context: self._announced(list(places()), context),
+                task=lambda context: self.task(list(places())),
                 settings=replace(self, optimizer=replace(self.optimizer, lr=rate)),
             ),
             Report("test", lambda context: self._report(parts, context)),
@@ -109,12 +108,6 @@ class FewShotRun(Run):
             self.method, self.template, self.context, self.prompts, self.reduction, self.ratio, self.lora
         )
         return adapted.AdaptedTask(config, processor, base)
-
-    def _announced(self, names: Sequence[str], context: Context) -> OnBaseTask:
-        task = self.task(names)
-        if context.world.is_main:
-            print(f"{self.method} on {self.base}, {len(names)} classes: {parameter_counts(task)}")
-        return task
 
     def _report(self, parts: Labelled, context: Context) -> None:
         """The test part and the other sets, with the base beside the adapted model."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from diptych.adapters.frozen import parameter_counts
 from diptych.core.errors import ConfigError, Interrupted, TrainingDiverged
 from diptych.core.seeding import seed_everything
 from diptych.core.storage import write_text
@@ -111,6 +112,8 @@ class Trainer:
 
     def _start(self) -> None:
         self.task.train()
+        if self.context.world.is_main:
+            print(f"{self.stage.name}: {parameter_counts(self.task)}")
         for callback in self.callbacks:
             callback.start(self.stage.name, self.progress.step, self.steps)
 

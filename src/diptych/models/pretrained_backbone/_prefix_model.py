@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
+from diptych.adapters.language import LanguageAdapterConfig
+from diptych.adapters.lora import merged
 from diptych.core.config import ModelConfig, from_plain, to_plain
 from diptych.core.errors import ConfigError
 from diptych.core.losses import IGNORED, Losses, Part
@@ -15,6 +17,7 @@ from diptych.data.conversations import ConversationBatch, ConversationConfig, Co
 from diptych.data.text import Tokenizer
 from diptych.layers.connectors import Connector, ConnectorConfig
 from diptych.layers.pretrained import backbone_from_config
+from diptych.models.pretrained_backbone._adapted_language import adapt
 from diptych.models.pretrained_backbone._language_folder import language_from_config
 from diptych.models.pretrained_backbone._language_model import LanguageModel
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures
@@ -30,10 +33,12 @@ class BridgeConfig(ModelConfig, ABC):
     Attributes:
         layer: of the tower's hidden states: -1 for the last, -2 for those before the last block.
         special: tokens of the tower before its patches.
+        adapter: what is trained of the language model in place of all of it.
     """
 
     layer: int
     special: int
+    adapter: LanguageAdapterConfig
 
     @abstractmethod
     def tokens(self, features: int) -> int:
@@ -59,6 +64,7 @@ class PrefixConfig(BridgeConfig):
     connector: ConnectorConfig = field(default_factory=ConnectorConfig)
     layer: int = -1
     special: int = 1
+    adapter: LanguageAdapterConfig = field(default_factory=LanguageAdapterConfig)
 
     def tokens(self, features: int) -> int:
         return self.connector.tokens(features)
@@ -83,10 +89,12 @@ class PrefixPredictor(Talker[C], Generic[C]):
     def build(
         cls, config: BridgeConfig, processor: ConversationProcessor, tower: PatchFeatures, language: LanguageModel
     ) -> Prefixed:
-        """The module with a fresh connector.
+        """The module with a fresh connector, and a fresh adapter inside the language model where there is one.
 
         Raises:
-            ConfigError: pictures take another number of tokens than the processor counts, or words do not fit.
+            ConfigError: pictures take another number of tokens than the processor counts, words do not fit, or there
+                is nothing that the adapter changes.
+            MissingExtra: an adapter without peft.
         """
         settings, words = processor.config, processor.tokenizer
         features, channels = tower.shape(settings.image.size)
@@ -97,7 +105,21 @@ class PrefixPredictor(Talker[C], Generic[C]):
             )
         if words.vocab_size > language.vocabulary:
             raise ConfigError(f"the tokenizer has {words.vocab_size} tokens, the language model {language.vocabulary}")
-        return Prefixed(tower, config.bridge(features, channels, language.width), language)
+        bridge = config.bridge(features, channels, language.width)
+        return Prefixed(tower, bridge, language, adapt(language, config.adapter))
+
+    def merged(self) -> Self:
+        """The same model with its adapter added into the language model's weights: nothing is left of it but its words.
+
+        Raises:
+            ConfigError: there is no adapter.
+        """
+        config: Any = self.config
+        if config.adapter.method == "none":
+            raise ConfigError(f"{self.name} has no adapter that could be merged")
+        module = merged(self.module)
+        module.adapter = frozenset()
+        return type(self)(replace(config, adapter=LanguageAdapterConfig()), self.processor, module, self.name)
 
     def describe(self) -> dict[str, Any]:
         return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}

@@ -19,7 +19,11 @@ from diptych.models.pretrained_backbone._patch_features import PatchFeatures
 
 @dataclass(frozen=True)
 class Trained:
-    """Which parts are trained."""
+    """Which parts are trained.
+
+    Attributes:
+        language: all of the language model, or its adapter where it has one.
+    """
 
     tower: bool = False
     connector: bool = True
@@ -31,18 +35,26 @@ class Trained:
 
 
 class Prefixed(nn.Module):
-    """Reads conversations."""
+    """Reads conversations.
 
-    def __init__(self, tower: PatchFeatures, connector: Connector, language: LanguageModel) -> None:
+    Attributes:
+        adapter: the names of the parameters in the language model that are trained in place of all of them; none where
+            it has no adapter.
+    """
+
+    def __init__(
+        self, tower: PatchFeatures, connector: Connector, language: LanguageModel, adapter: frozenset[str] = frozenset()
+    ) -> None:
         super().__init__()
-        self.tower, self.connector, self.language = tower, connector, language
+        self.tower, self.connector, self.language, self.adapter = tower, connector, language, adapter
 
     def set_trained(self, trained: Trained) -> None:
         """Freezes what is not trained; gradients go through a frozen language model all the same."""
         self.tower.trainable = trained.tower
         self.tower.requires_grad_(trained.tower)
         self.connector.requires_grad_(trained.connector)
-        self.language.requires_grad_(trained.language)
+        for name, parameter in self.language.named_parameters():
+            parameter.requires_grad_(trained.language and (not self.adapter or name in self.adapter))
 
     def see(self, pixels_NCHW: Tensor) -> Tensor:
         """Vectors [N, Q, D] of pictures."""
@@ -67,9 +79,11 @@ class Prefixed(nn.Module):
         return self.language.logits(states)
 
     def train(self, mode: bool = True) -> Prefixed:
-        """Frozen parts stay in evaluation mode."""
+        """Frozen parts stay in evaluation mode; so does a language model of which an adapter alone is trained."""
         super().train(mode)
         for part in (self.tower, self.connector, self.language):
             if not any(parameter.requires_grad for parameter in part.parameters()):
                 part.eval()
+        if self.adapter:
+            self.language.eval()
         return self

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from diptych.adapters.language import LanguageAdapterConfig
 from diptych.core.errors import CheckpointError, ConfigError
 from diptych.layers.connectors import Connector
 from diptych.layers.qformer import QFormer, QFormerConfig
@@ -29,6 +30,7 @@ class QFormerBridgeConfig(BridgeConfig):
     layer: int = -2
     special: int = 0
     normed: bool = True
+    adapter: LanguageAdapterConfig = field(default_factory=LanguageAdapterConfig)
 
     def tokens(self, features: int) -> int:
         return self.qformer.queries
