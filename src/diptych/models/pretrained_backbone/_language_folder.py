@@ -1,4 +1,4 @@
-"""Language models from `transformers` folders: Llama's on our own trunk, any other as it is."""
+"""Language models from `transformers` folders: Llama's on our own trunk, any other, causal or not, as it is."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diptych.core.errors import CheckpointError
 from diptych.layers.pretrained import UNREADABLE, quiet, transformers_for
 from diptych.models._public_folder import read_json, read_weights
+from diptych.models.pretrained_backbone._encoder_decoder import EncoderDecoder, untie
 from diptych.models.pretrained_backbone._language_model import LanguageModel
 from diptych.models.pretrained_backbone._llama import ARCHITECTURES, Llama, llama_of, sizes_of
 from diptych.models.pretrained_backbone._transformers_lm import TransformersLm
@@ -31,17 +32,18 @@ def read_language(folder: Path) -> LanguageModel:
     transformers = transformers_for(f"the language model {folder}")
     try:
         with quiet(transformers.utils.logging):
-            model, found = transformers.AutoModelForCausalLM.from_pretrained(
+            config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            model, found = _automatic(config).from_pretrained(
                 folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
             )
     except UNREADABLE as error:
         reason = f"{error}".partition("\n")[0] or "a file ends too early"
-        raise CheckpointError(f"{folder} cannot be read as a causal language model: {reason}") from error
+        raise CheckpointError(f"{folder} cannot be read as a language model: {reason}") from error
     if found["missing_keys"]:
         raise CheckpointError(
             f"{folder} lacks weights of its own model: {', '.join(sorted(found['missing_keys'])[:3])}"
         )
-    return TransformersLm(model).eval()
+    return _wrapped(model)
 
 
 def language_of(plain: Mapping[str, Any], weights: Mapping[str, Tensor], where: Path) -> LanguageModel:
@@ -56,12 +58,12 @@ def language_of(plain: Mapping[str, Any], weights: Mapping[str, Tensor], where: 
     sizes = {name: value for name, value in plain.items() if name != "model_type"}
     config = transformers.AutoConfig.for_model(plain.get("model_type", ""), **sizes)
     with quiet(transformers.utils.logging):
-        model = transformers.AutoModelForCausalLM.from_config(config)
-    missing, left = model.load_state_dict(dict(weights), strict=False)
-    tied = {"lm_head.weight"} if getattr(config, "tie_word_embeddings", False) else set()
-    if wrong := [*sorted(set(missing) - tied), *sorted(left)]:
-        raise CheckpointError(f"{where}: the language model's weight {wrong[0]} is missing, or left over")
-    return TransformersLm(model.eval()).eval()
+        model = _automatic(config).from_config(config)
+    head = weights.get("lm_head.weight")
+    if head is not None:  # a library that ties it would have it overwrite the embedding
+        model.get_output_embeddings().weight = nn.Parameter(head.clone())
+    _load(model, weights, where)
+    return _wrapped(model)
 
 
 def language_from_config(folder: Path) -> LanguageModel:
@@ -76,7 +78,33 @@ def language_from_config(folder: Path) -> LanguageModel:
         return Llama(sizes_of(plain, folder))
     transformers = transformers_for(f"the language model {folder}")
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    return TransformersLm(transformers.AutoModelForCausalLM.from_config(config).eval())
+    model = _automatic(config).from_config(config)
+    untie(model)
+    return _wrapped(model)
+
+
+def _automatic(config: Any) -> Any:
+    """The library's class of a configuration's kind."""
+    transformers = transformers_for("a language model")
+    both: bool = config.is_encoder_decoder
+    return transformers.AutoModelForSeq2SeqLM if both else transformers.AutoModelForCausalLM
+
+
+def _wrapped(model: Any) -> LanguageModel:
+    model.eval()
+    kind = EncoderDecoder if model.config.is_encoder_decoder else TransformersLm
+    return kind(model).eval()
+
+
+def _load(model: Any, weights: Mapping[str, Tensor], where: Path) -> None:
+    """Strictly, but that one of several names of a tied weight is enough."""
+    own = model.state_dict()
+    if wrong := [name for name in weights if name in own and own[name].shape != weights[name].shape]:
+        raise CheckpointError(f"{where}: the weight {wrong[0]} is not of the shape its configuration says")
+    missing, left = model.load_state_dict(dict(weights), strict=False)
+    there = {own[name].data_ptr() for name in weights if name in own}
+    if wrong := [*(name for name in sorted(missing) if own[name].data_ptr() not in there), *sorted(left)]:
+        raise CheckpointError(f"{where}: the language model's weight {wrong[0]} is missing, or left over")
 
 
 def _is_llama(plain: dict[str, Any]) -> bool:

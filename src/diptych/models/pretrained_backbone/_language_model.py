@@ -1,7 +1,7 @@
 """A pretrained language model as part of a larger one: it reads vectors, words or not, and says what follows.
 
 Llama's architecture runs on our own trunk (_llama.py), any other causal language model of `transformers` as it is
-(_transformers_lm.py). `read_language` (_language_folder.py) chooses.
+(_transformers_lm.py), and so does any encoder-decoder (_encoder_decoder.py): _language_folder.py chooses.
 
 B batch, T tokens, A places at which something is said, D width, V vocabulary.
 """

@@ -10,7 +10,8 @@ from diptych.data.conversations import ConversationConfig, ConversationProcessor
 from diptych.data.images import ImagePreprocessing
 from diptych.data.text import Tokenizer
 from diptych.layers.causal_block import CausalConfig
-from diptych.layers.pretrained import tiny_vision_backbone
+from diptych.layers.pretrained import tiny_vision_backbone, transformers_for
+from diptych.models.pretrained_backbone._encoder_decoder import EncoderDecoder
 from diptych.models.pretrained_backbone._llama import Llama, LlamaConfig
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures
 
@@ -32,3 +33,17 @@ def tiny_parts(
     tower = PatchFeatures(tiny_vision_backbone(32, 32), False, image.mean, image.std)
     sizes = LlamaConfig(CausalConfig(64, 2, 2, 128), words.vocab_size, 512)
     return processor, tower, Llama(sizes)
+
+
+def tiny_encoder_decoder(words: Tokenizer) -> EncoderDecoder:
+    """A random T5 of one block on each side.
+
+    Raises:
+        MissingExtra: transformers is not installed.
+    """
+    transformers = transformers_for("an encoder-decoder")
+    config = transformers.T5Config(
+        vocab_size=words.vocab_size, d_model=64, d_ff=128, d_kv=32, num_layers=1, num_heads=2, dropout_rate=0.0,
+        decoder_start_token_id=words.pad_id, pad_token_id=words.pad_id, eos_token_id=words.end_id,
+    )  # fmt: skip
+    return EncoderDecoder(transformers.T5ForConditionalGeneration(config).eval())

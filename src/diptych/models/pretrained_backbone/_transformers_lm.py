@@ -89,6 +89,11 @@ class TransformersLm(CausalModel):
             raise ConfigError(f"{kind} changes its logits after its head, which is not done here: choose another model")
 
 
+def cache_name(body: nn.Module) -> str:
+    """What the library calls a cache, which has changed."""
+    return "cache" if "cache" in inspect.signature(body.forward).parameters else "past_key_values"
+
+
 class TransformersDecoder:
     """Reads prompts of vectors once, then one token of every row at a time, by the model's own cache."""
 
@@ -125,12 +130,9 @@ class TransformersDecoder:
         language, tokens = self._language, x_NTD.shape[1]
         places = {name: whole[:, -tokens:] for name, whole in language.places(self._seen_NS).items()}
         body: Any = language.model.base_model
+        cache = cache_name(body)
         found = body(
-            inputs_embeds=x_NTD,
-            attention_mask=self._seen_NS.long(),
-            past_key_values=self._past,
-            use_cache=True,
-            **places,
+            inputs_embeds=x_NTD, attention_mask=self._seen_NS.long(), use_cache=True, **{cache: self._past}, **places
         )
-        self._past = found.past_key_values
+        self._past = getattr(found, cache)
         return language.logits(found.last_hidden_state[:, -1])

@@ -2,7 +2,7 @@
 
 Li et al. 2023, "BLIP-2", arXiv 2301.12597, section 3.2. Norm and Q-Former of the first stage (blip2.py) and a linear
 map are trained; tower and language model stay as they are. A causal language model reads the prompt and the text, and
-is taught the text.
+is taught the text; of an encoder-decoder the encoder reads the prompt, and the decoder is taught the text.
 
 Departure from the paper: what is asked stands in a conversation (data/conversations.py), so captions, questions and
 dialogues train alike; a caption without a prompt is the paper's case.
@@ -22,7 +22,7 @@ from diptych.models.pretrained_backbone._blip2_folder import read_folder
 from diptych.models.pretrained_backbone._prefix_model import PrefixPredictor, PrefixTask
 from diptych.models.pretrained_backbone._prefixed import Trained
 from diptych.models.pretrained_backbone._qformer_bridge import QFormerBridgeConfig
-from diptych.models.pretrained_backbone._tiny_parts import tiny_parts
+from diptych.models.pretrained_backbone._tiny_parts import tiny_encoder_decoder, tiny_parts
 
 VERBS = ("generate_text", "text_likelihood", "answer")
 READS = ("Blip2ForConditionalGeneration",)
@@ -63,7 +63,12 @@ class Blip2LmTask(PrefixTask[Config]):
 def tiny_tasks(samples: Sequence[Sample]) -> dict[str, Blip2LmTask]:
     """The second stage at its smallest, on random parts of which the language model is trained too."""
     config = Config(QFormerConfig(4, 64, 2, 2, 128, 32, 2, vocabulary=0), layer=-1, special=1)
-    return {"causal": Blip2LmTask(config, *tiny_parts(samples, 4), Trained(language=True))}
+    processor, tower, causal = tiny_parts(samples, 4)
+    both = tiny_encoder_decoder(processor.tokenizer)
+    return {
+        "causal": Blip2LmTask(config, processor, tower, causal, Trained(language=True)),
+        "encoder_decoder": Blip2LmTask(config, processor, tower, both, Trained(language=True)),
+    }
 
 
 def weights_from(reference: str | Path) -> Blip2LmPredictor:
