@@ -65,10 +65,10 @@ def expected(folder: Path, query_D: Tensor, top: int) -> list[str]:
 
 def test_an_index_finds_what_comparing_with_every_picture_finds(tmp_path: Path) -> None:
     folder = fill(tmp_path / "photos", 60)
-    index = brought_up_to_date(tmp_path / "index", Scattered(), folder)
+    made = brought_up_to_date(tmp_path / "index", Scattered(), folder)
     queries_QD = F.normalize(torch.randn(10, 24, generator=torch.Generator().manual_seed(1)), dim=-1)
     keys, vectors_ND = vectors(folder)
-    for index in (index, opened(tmp_path / "index", Scattered())):  # in memory, and read back
+    for index in (made, opened(tmp_path / "index", Scattered())):  # in memory, and read back
         for query_D in queries_QD:
             hits = index.search(query_D, 12)
             assert [hit.key for hit in hits] == expected(folder, query_D, 12)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from diptych.core.errors import CheckpointError, ConfigError
 from diptych.data.images import CLIP_MEAN, CLIP_STD, ImagePreprocessing
+from diptych.data.text import Tokenizer
 from diptych.layers.transformer import Activation
 
 # transformers' names of the activations that these towers use.
@@ -155,6 +156,23 @@ def write_preprocessing(config: ImagePreprocessing, processor: str) -> dict[str,
     if crops:
         plain |= {"do_center_crop": True, "crop_size": {"height": config.size, "width": config.size}}
     return plain
+
+
+def bert_tokenizer(tokens: Tokenizer, longest: int) -> dict[str, Any]:
+    """The content of a `tokenizer_config.json` with BERT's names of the control tokens."""
+    named = {
+        "cls_token": tokens.start_id,
+        "sep_token": tokens.end_id,
+        "pad_token": tokens.pad_id,
+        "mask_token": tokens.mask_id,
+    }
+    spelled = {role: tokens.backend.id_to_token(index) for role, index in named.items() if index is not None}
+    return {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": longest, **spelled}
+
+
+def write_json(path: Path, plain: dict[str, Any]) -> None:
+    """As `read_json` reads it."""
+    path.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
 
 
 def activation(name: str) -> Activation:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
 
+from diptych.capabilities.card import CARD, UNSAID
 from diptych.core.errors import ConfigError
 from diptych.data.image_text import ImageTextProcessor
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models import _weight_tables as tables
-from diptych.models._public_folder import activation_name, write_preprocessing
+from diptych.models._public_folder import activation_name, write_json, write_preprocessing
 from diptych.models.contrastive._two_towers import TwoTowerPredictor
 
 
@@ -74,16 +74,12 @@ def _write(
 ) -> None:
     state = {name: tensor.detach().cpu() for name, tensor in predictor.module.state_dict().items()}
     save_file(tables.write(entries, state), folder / "model.safetensors", metadata={"format": "pt"})
-    _write_json(folder / "config.json", config | {"dtype": "float32"})
+    write_json(folder / "config.json", config | {"dtype": "float32"})
     settings = predictor.processor.config
-    _write_json(folder / "preprocessor_config.json", write_preprocessing(settings.image, processor))
+    write_json(folder / "preprocessor_config.json", write_preprocessing(settings.image, processor))
     predictor.processor.tokenizer.write(folder / "tokenizer.json")
-    _write_json(folder / "tokenizer_config.json", _tokenizer(predictor.processor))
-    (folder / "README.md").write_text(_card(predictor, config), encoding="utf-8")
-
-
-def _write_json(path: Path, plain: dict[str, Any]) -> None:
-    path.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "tokenizer_config.json", _tokenizer(predictor.processor))
+    (folder / CARD).write_text(_card(predictor, config), encoding="utf-8")
 
 
 def _text(text: TextConfig, kind: str) -> dict[str, Any]:
@@ -151,5 +147,5 @@ text_features = model.get_text_features(batch.input_ids{attention}).pooler_outpu
 ```
 
 Pictures: {predictor.processor.config.image.size} pixels, geometry and normalisation as in `preprocessor_config.json`.
-What it was trained and evaluated on stands in the run it came from; say it here before you publish.
+{UNSAID}
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from diptych.capabilities.card import CARD, UNSAID
 from diptych.core.errors import CheckpointError, ConfigError, DataError
 from diptych.data.image_text import TextPreprocessing
 from diptych.data.region_text import RegionTextConfig, RegionTextProcessor
@@ -17,7 +17,14 @@ from diptych.data.regions import RegionConfig
 from diptych.data.text import Tokenizer
 from diptych.layers.bert import BertConfig
 from diptych.models import _weight_tables as tables
-from diptych.models._public_folder import activation, activation_name, read_json, read_weights
+from diptych.models._public_folder import (
+    activation,
+    activation_name,
+    bert_tokenizer,
+    read_json,
+    read_weights,
+    write_json,
+)
 from diptych.models.early_fusion._visualbert_module import Config, VisualBert
 
 LONGEST_TEXT = 128
@@ -153,10 +160,10 @@ def write(
     }  # fmt: skip
     weights = tables.write(transformers_visualbert(config.text.depth), state)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    _write_json(folder / "config.json", _config(config, processor.tokenizer))
+    write_json(folder / "config.json", _config(config, processor.tokenizer))
     processor.tokenizer.write(folder / "tokenizer.json")
-    _write_json(folder / "tokenizer_config.json", _tokenizer(processor))
-    (folder / "README.md").write_text(_card(module, config, name), encoding="utf-8")
+    write_json(folder / "tokenizer_config.json", bert_tokenizer(processor.tokenizer, processor.config.text.max_length))
+    (folder / CARD).write_text(_card(module, config, name), encoding="utf-8")
 
 
 def _config(config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
@@ -182,23 +189,6 @@ def _config(config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
     }
 
 
-def _tokenizer(processor: RegionTextProcessor) -> dict[str, Any]:
-    tokens = processor.tokenizer
-    named = {
-        "cls_token": tokens.start_id,
-        "sep_token": tokens.end_id,
-        "pad_token": tokens.pad_id,
-        "mask_token": tokens.mask_id,
-    }
-    spelled = {role: tokens.backend.id_to_token(index) for role, index in named.items() if index is not None}
-    longest = processor.config.text.max_length
-    return {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": longest, **spelled}
-
-
-def _write_json(path: Path, plain: dict[str, Any]) -> None:
-    path.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
-
-
 def _card(module: VisualBert, config: Config, name: str) -> str:
     count = sum(p.numel() for n, p in module.named_parameters() if not n.startswith(_OWN))
     own = (
@@ -217,5 +207,5 @@ A `VisualBertForPreTraining` of {count:,} parameters, written by diptych. It tak
 text and picture belong together (index 0: they do).
 
 {own}
-What it was trained and evaluated on stands in the run it came from; say it here before you publish.
+{UNSAID}
 """

@@ -26,6 +26,7 @@ from diptych.layers.bert import rows_at
 from diptych.layers.feature_map import BackboneMap, saved_backbone
 from diptych.models._batches import batches
 from diptych.models._fill_text import Places, fill_text
+from diptych.models.masked._flava_export import write_folder
 from diptych.models.masked._flava_module import Flava, FlavaSizes, words_of
 from diptych.models.masked._flava_painting import painted
 
@@ -166,6 +167,15 @@ class FlavaPredictor(PublicFlavaPredictor):
             found = painted(self.module, self.processor.config.image, pixels_BCHW, tokens_BT, lengths_B, hidden_BRC)
             pictures += [Image(pixels_HWC=one.numpy()) for one in found.permute(0, 2, 3, 1).cpu().contiguous()]
         return pictures
+
+
+def export_to(predictor: PublicFlavaPredictor, folder: Path) -> None:
+    """Writes a `transformers` FlavaForPreTraining folder, without a codebook of our own.
+
+    Raises:
+        ConfigError: the model has a part that FlavaForPreTraining does not.
+    """
+    write_folder(predictor.module, predictor.processor, predictor.name, folder)
 
 
 def built(config: FlavaSizes, processor: ImageTextProcessor, backbone: BackboneMap | None = None) -> Flava:
