@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "distributed": {"core"},
     "core": set(),
 }
-EVERYTHING = {"commands", "recipes"}
+EVERYTHING = {"commands", "recipes", "study"}
 
 
 def rooms() -> list[str]:

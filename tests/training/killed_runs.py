@@ -35,7 +35,7 @@ SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
         "diptych.commands.train",
-        "diptych.commands._recipes",
+        "diptych.training.configured",
         "diptych.recipes.clip_tiny",
         "diptych.training.trainer",
         "diptych.evaluation.benchmarks.retrieval",

@@ -27,11 +27,11 @@ def main(arguments: list[str]) -> int:
 
     from diptych.commands._check_sheet import sheet
     from diptych.commands._check_tables import show, told
-    from diptych.commands._recipes import overridden, recipe
     from diptych.core.errors import ConfigError
     from diptych.core.records.run_folder import RunFolder
     from diptych.core.storage import atomic_file
     from diptych.training.check import check
+    from diptych.training.configured import overridden, recipe
 
     name = options.recipe.rpartition(":")[2]
     folder = options.run or Path("runs") / name

@@ -20,10 +20,10 @@ def main(arguments: list[str]) -> int:
     from dataclasses import replace
 
     from diptych.capabilities.load import load
-    from diptych.commands._recipes import recipe
     from diptych.core.records.run_folder import RunFolder
     from diptych.evaluation.report import write_report
     from diptych.evaluation.runner import evaluate
+    from diptych.training.configured import recipe
     from diptych.training.fit import fit
     from diptych.training.run import Budget
 

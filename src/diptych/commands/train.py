@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
         parser.print_help()
         return 0 if "--help" in arguments else 2
 
-    from diptych.commands._recipes import as_saved, overridden, recipe
+    from diptych.training.configured import as_saved, overridden, recipe
     from diptych.training.fit import fit
 
     folder = options.run or Path("runs") / options.recipe.rpartition(":")[2]

@@ -150,6 +150,7 @@ class StageCheck:
     """One training stage.
 
     Attributes:
+        flops: of the forward and backward passes of a step (flops.py).
         best: the metric that chooses the best checkpoint; "" for none.
         metrics: of the evaluation, which the stage would repeat.
     """
@@ -160,6 +161,7 @@ class StageCheck:
     data: DataCheck
     time: TimeCheck
     space: SpaceCheck
+    flops: int
     best: str
     metrics: Mapping[str, float]
 

@@ -16,6 +16,7 @@ from diptych.core.source import Source
 from diptych.core.task import Batch
 from diptych.data.shards import shards_of
 from diptych.training.checked import DataCheck, ModelCheck, ModuleSize, SpaceCheck, StageCheck, TensorRow, TimeCheck
+from diptych.training.flops import step_flops
 from diptych.training.machine import finished, free_disk, memory_of, peak_memory, size_of
 from diptych.training.run import Run
 from diptych.training.stages import Context, Train
@@ -69,6 +70,7 @@ class Probe(Trainer):
             finished(device)
             first = perf_counter() - began
             step, wait = self._timed()
+            flops = step_flops(self.task, self._micro_batches(batch))
         tell(f"{name}: an evaluation and a checkpoint")
         began = perf_counter()
         metrics = self._measure()
@@ -82,7 +84,7 @@ class Probe(Trainer):
         free = free_disk(folder) + size_of(self.context.folder.path)  # of the same disk, and thrown away
         space = SpaceCheck(peak_memory(device), memory_of(device), size_of(checkpoint), kept, left, free)
         data = self._data(batch)
-        return StageCheck(name, str(device), self._model(), data, time, space, self.stage.best, metrics)
+        return StageCheck(name, str(device), self._model(), data, time, space, flops, self.stage.best, metrics)
 
     def _timed(self) -> tuple[float, float]:
         """Seconds of a step, and the share of them spent waiting for data."""

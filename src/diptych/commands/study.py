@@ -1,0 +1,97 @@
+"""Families side by side: the same data and budget, several seeds, every benchmark that each can meet."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+
+def main(arguments: list[str]) -> int:
+    """`diptych study clip_tiny coca_tiny --data PATH --samples 64000 --seeds 5 --out runs/study`."""
+    from diptych.study.config import FAMILIES, SCENES, StudyBudget, StudyConfig
+
+    parser = argparse.ArgumentParser(prog="diptych study", description=__doc__)
+    parser.add_argument("recipes", nargs="*", help=f"default: {' '.join(FAMILIES)}")
+    parser.add_argument("--data", default=SCENES, help="what all train on, and are evaluated on (default: scenes)")
+    parser.add_argument("--samples", type=int, default=0, help="budget: samples seen (default 32000)")
+    parser.add_argument("--seconds", type=float, default=0.0, help="budget: seconds of training on this machine")
+    parser.add_argument("--flops", type=float, default=0.0, help="budget: FLOPs of forward and backward passes")
+    parser.add_argument("--seeds", type=int, default=1, help="how many runs of each (default 1)")
+    parser.add_argument("--limit", type=int, default=400, help="samples of an evaluation (default 400)")
+    parser.add_argument("--out", type=Path, default=Path("runs/study"), help="where runs, table and page go")
+    parser.add_argument("--processes", type=int, default=0, help="runs at a time (default: one a core, or a GPU)")
+    parser.add_argument("--threads", type=int, default=1, help="torch's, of each run; 0 for each recipe's own")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--set", nargs="*", default=[], metavar="RECIPE.FIELD=VALUE", help="change one recipe's fields")
+    parser.add_argument("--report", action="store_true", help="only write the page of what is there")
+    options = parser.parse_args(arguments)
+
+    given = options.samples or options.seconds or options.flops
+    config = StudyConfig(
+        recipes=tuple(options.recipes) or FAMILIES,
+        data=options.data,
+        budget=StudyBudget(options.samples if given else 32_000, options.seconds, options.flops),
+        seeds=options.seeds,
+        limit=options.limit,
+        options=tuple(options.set),
+        threads=options.threads,
+        device=options.device,
+    )
+    return study(config, options.out, options.processes, report_only=options.report)
+
+
+def study(config: object, out: Path, processes: int, *, report_only: bool = False) -> int:
+    """Runs what is missing, and writes table and page; 1 when nothing at all finished."""
+    from diptych.core.errors import ConfigError
+    from diptych.data.open import open_source
+    from diptych.study.config import StudyConfig
+    from diptych.study.findings import read_runs
+    from diptych.study.page import write_page
+    from diptych.study.queue import run_all
+    from diptych.study.record import write_record
+    from diptych.training.configured import recipe
+
+    assert isinstance(config, StudyConfig)
+    if processes < 0:
+        raise ConfigError(f"{processes} processes: give 1 or more, or 0 for one a core")
+    for name in config.recipes:
+        recipe(name)  # a wrong name is told before anything runs
+    open_source(config.data, "test")
+    if not report_only:
+        gpus = _gpus() if config.device == "cuda" else 0
+        run_all(config.runs(), out, processes or gpus or os.cpu_count() or 1, print, gpus)
+    runs = read_runs(config, out)
+    write_record(config, runs, out / "study.json")
+    write_page(config, runs, out / "study.html")
+    print_table(config, runs)
+    print((out / "study.html").resolve())
+    return 0 if any(run.finished for run in runs) else 1
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def print_table(config: object, runs: object) -> None:
+    """The table of abilities in the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from diptych.evaluation.reporting.format import MISSING, in_unit
+    from diptych.study.config import StudyConfig
+    from diptych.study.findings import table
+
+    assert isinstance(config, StudyConfig) and isinstance(runs, list)
+    shown = Table(title=f"{config.budget} each, {config.seeds} seed{'s' * (config.seeds > 1)}, {config.data}")
+    for column in ("", *config.recipes, "chance"):
+        shown.add_column(column, justify="left" if not column else "right")
+    for row in table(runs):
+        cells = [in_unit(cell.metric.value, row.unit) if cell.metric else MISSING for cell in row.cells.values()]
+        shown.add_row(f"{row.ability.title}: {row.title}", *cells, in_unit(row.chance, row.unit))
+    Console().print(shown)
+    for run in runs:
+        if run.finished is None:
+            print(f"{run.recipe}, seed {run.seed}: {run.why}")
