@@ -13,9 +13,9 @@ from diptych.core.sample import Sample
 from diptych.core.source import Source
 from diptych.data.open import open_source
 from diptych.data.subset import hold_out
+from diptych.data.thumbnail import png
 from diptych.evaluation.caption_truth import PRECISION, is_scene, truth_of
 from diptych.evaluation.hidden_words import questions
-from diptych.evaluation.reporting.pictures import png
 
 ASKED = 8
 """Pictures."""
