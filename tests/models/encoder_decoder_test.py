@@ -14,11 +14,13 @@ from tiny_public import randomise
 from torch import nn
 from torch.nn import functional as F
 
+from diptych.adapters.language import LanguageAdapterConfig
 from diptych.core.errors import CheckpointError, ConfigError, TextTooLong
 from diptych.core.losses import IGNORED
 from diptych.core.sampling import TextSampling
 from diptych.decoding.beam import beam_search
 from diptych.decoding.write import write
+from diptych.models.pretrained_backbone._adapted_language import adapt
 from diptych.models.pretrained_backbone._encoder_decoder import EncoderDecoder, last_answers
 from diptych.models.pretrained_backbone._language_folder import language_from_config, language_of, read_language
 
@@ -142,3 +144,12 @@ def test_a_model_that_names_no_first_token_is_refused(tmp_path: Path) -> None:
     config = transformers.T5Config(**{name: value for name, value in _T5.items() if not name.startswith("decoder")})
     with pytest.raises(ConfigError, match="decoder_start_token_id"):
         EncoderDecoder(transformers.T5ForConditionalGeneration(config).eval())
+
+
+def test_an_adapter_goes_into_both_halves(tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    saved(tmp_path, "t5")
+    ours = read(tmp_path).float()
+    names = adapt(ours, LanguageAdapterConfig("lora", rank=2))
+    own = {name for name, _ in ours.named_parameters()}
+    assert names <= own and {name.split(".")[1] for name in names} == {"encoder", "decoder"}

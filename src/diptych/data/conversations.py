@@ -58,11 +58,13 @@ class Read(NamedTuple):
         tokens: ids, of a picture `slots` times the padding.
         labels: what is learned: the token itself where the assistant says it, IGNORED elsewhere.
         places: whether a token is one of a picture's.
+        asked: all that the user says, pictures left out.
     """
 
     tokens: list[int]
     labels: list[int]
     places: list[bool]
+    asked: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,9 @@ class ConversationBatch:
         )
 
 
-class _Conversation(NamedTuple):
+class Conversation(NamedTuple):
+    """A conversation, how many pictures it has, and the seed of its noise."""
+
     read: Read
     pictures: int
     seed: int
@@ -144,7 +148,7 @@ class ConversationProcessor:
         size = self.config.image.size
         return {"pixels": Field((self.config.pictures, size, size, 3))}
 
-    def prepare(self, sample: Sample, draw: Draw | None, rows: Rows) -> _Conversation:
+    def prepare(self, sample: Sample, draw: Draw | None, rows: Rows) -> Conversation:
         """Fills the pixels and reads the conversation.
 
         Raises:
@@ -163,7 +167,7 @@ class ConversationProcessor:
             raise BadSample(sample.key, "unusable conversation", str(error)) from error
         for place, image in enumerate(images):
             fill_pixels(rows["pixels"][place], image, sample.key, self.config.image, draw, f"view {place}")
-        return _Conversation(read, len(images), (draw or Draw(0, 0, sample.key)).integer("noise"))
+        return Conversation(read, len(images), (draw or Draw(0, 0, sample.key)).integer("noise"))
 
     def _turns(self, sample: Sample, draw: Draw | None) -> list[Turn]:
         if sample.turns:
@@ -183,7 +187,7 @@ class ConversationProcessor:
         """
         self._check(turns, pictures, key)
         text, answers = rendered(self.template, _with_places(turns, pictures, key), key)
-        return self._as_tokens(text, answers, pictures, key)
+        return self._as_tokens(text, answers, pictures, key)._replace(asked=_asked(turns))
 
     def opened(self, turns: Sequence[Turn], pictures: int, key: str) -> Read:
         """A conversation whose next turn is the assistant's, as a prompt.
@@ -193,7 +197,7 @@ class ConversationProcessor:
         """
         self._check(turns, pictures, key)
         text = self.template.render(_with_places(turns, pictures, key), opens=True)
-        return self._as_tokens(text, (), pictures, key)
+        return self._as_tokens(text, (), pictures, key)._replace(asked=_asked(turns))
 
     def _check(self, turns: Sequence[Turn], pictures: int, key: str) -> None:
         """Refuses more pictures than fit, and words that would be read as control tokens: those are the template's."""
@@ -242,7 +246,7 @@ class ConversationProcessor:
             found.places.append(False)
 
     def collate(
-        self, keys: tuple[str, ...], arrays: Mapping[str, Tensor], items: Sequence[_Conversation]
+        self, keys: tuple[str, ...], arrays: Mapping[str, Tensor], items: Sequence[Conversation]
     ) -> ConversationBatch:
         lengths = [len(item.read.tokens) for item in items]
         shape = (len(items), max(lengths))
@@ -290,6 +294,11 @@ class ConversationProcessor:
             said = self._reader.decode(ids, skip_special_tokens=False)
             pieces.append(f"«{said}»" if kind == "learned" else said)
         return " ".join(pieces)
+
+
+def _asked(turns: Sequence[Turn]) -> str:
+    said = (turn.text.replace(IMAGE, " ") for turn in turns if turn.role == "user")
+    return " ".join(" ".join(said).split())
 
 
 def _with_places(turns: Sequence[Turn], pictures: int, key: str) -> list[Turn]:

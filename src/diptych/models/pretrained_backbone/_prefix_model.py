@@ -81,9 +81,11 @@ class PrefixPredictor(Talker[C], Generic[C]):
 
     Attributes:
         CONFIG: the class of its sizes.
+        MODULE: the class of its module.
     """
 
     CONFIG: type[BridgeConfig]
+    MODULE: type[Prefixed] = Prefixed
 
     @classmethod
     def build(
@@ -106,7 +108,7 @@ class PrefixPredictor(Talker[C], Generic[C]):
         if words.vocab_size > language.vocabulary:
             raise ConfigError(f"the tokenizer has {words.vocab_size} tokens, the language model {language.vocabulary}")
         bridge = config.bridge(features, channels, language.width)
-        return Prefixed(tower, bridge, language, adapt(language, config.adapter))
+        return cls.MODULE(tower, bridge, language, adapt(language, config.adapter))
 
     def merged(self) -> Self:
         """The same model with its adapter added into the language model's weights: nothing is left of it but its words.
@@ -132,12 +134,16 @@ class PrefixPredictor(Talker[C], Generic[C]):
     def restore(cls, description: dict[str, Any], folder: Path) -> Self:
         config: Any = from_plain(cls.CONFIG, description["model"])
         settings = from_plain(ConversationConfig, description["processor"])
-        words, image = Tokenizer.read(folder / "tokenizer.json"), settings.image
-        processor = ConversationProcessor(settings, words, read_saved(folder))
+        processor, image = cls.restored_processor(config, settings, folder), settings.image
         backbone = backbone_from_config(folder / "tower", "vision")
         tower = PatchFeatures(backbone, False, image.mean, image.std, config.layer, config.special)
         module = cls.build(config, processor, tower, language_from_config(folder / "language"))
         return cls(config, processor, module, str(description["name"]))
+
+    @classmethod
+    def restored_processor(cls, config: Any, settings: ConversationConfig, folder: Path) -> ConversationProcessor:
+        """What `save_files` wrote of the processor."""
+        return ConversationProcessor(settings, Tokenizer.read(folder / "tokenizer.json"), read_saved(folder))
 
 
 class PrefixTask(Task[ConversationBatch], Generic[C]):

@@ -56,6 +56,11 @@ class QFormerBridge(Connector):
         out: Tensor = self.map(self.qformer.see(self.norm(features_BSC)))
         return out
 
+    def told(self, features_BSC: Tensor, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        """The same where the queries are told a text, of a Q-Former with a vocabulary."""
+        out: Tensor = self.map(self.qformer.match(self.norm(features_BSC), tokens_BT, lengths_B))
+        return out
+
     def take_first_stage(self, state: Mapping[str, Tensor]) -> None:
         """Norm and Q-Former of a first stage's task; the map stays as it is.
 
