@@ -21,7 +21,7 @@ from diptych.models.pretrained_backbone._patch_features import PatchFeatures
 from diptych.models.pretrained_backbone._tower_part import tower_of
 
 _TOWER, _CONNECTOR, _LANGUAGE = "vision_tower.", "multi_modal_projector.", "language_model."
-_STRATEGIES = {"default": 1, "full": 0}
+STRATEGIES = {"default": 1, "full": 0}
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ def _check(plain: Mapping[str, Any], where: Path) -> None:
 
 def _special(plain: Mapping[str, Any], where: Path) -> int:
     strategy = plain.get("vision_feature_select_strategy", "default")
-    if strategy not in _STRATEGIES:
-        raise ConfigError(f"{where}: vision_feature_select_strategy {strategy!r} is none of {', '.join(_STRATEGIES)}")
-    return _STRATEGIES[strategy]
+    if strategy not in STRATEGIES:
+        raise ConfigError(f"{where}: vision_feature_select_strategy {strategy!r} is none of {', '.join(STRATEGIES)}")
+    return STRATEGIES[strategy]
 
 
 def _parts(weights: Mapping[str, Tensor], where: Path) -> dict[str, dict[str, Tensor]]:

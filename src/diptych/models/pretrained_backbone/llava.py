@@ -17,6 +17,7 @@ from pathlib import Path
 from diptych.capabilities.load import folder_of
 from diptych.core.sample import Sample
 from diptych.layers.connectors import ConnectorConfig
+from diptych.models.pretrained_backbone._llava_export import write_folder
 from diptych.models.pretrained_backbone._llava_folder import read_folder
 from diptych.models.pretrained_backbone._prefix_model import PrefixConfig, PrefixPredictor, PrefixTask
 from diptych.models.pretrained_backbone._prefixed import Trained
@@ -69,3 +70,13 @@ def weights_from(reference: str | Path) -> LlavaPredictor:
     module = LlavaPredictor.build(config, public.processor, public.tower, public.language)
     public.fill(module.connector)
     return LlavaPredictor(config, public.processor, module.eval(), public.path.name)
+
+
+def export_to(predictor: LlavaPredictor, folder: Path) -> None:
+    """Writes a `transformers` LlavaForConditionalGeneration folder; an adapter is added into the language model.
+
+    Raises:
+        ConfigError: the model has a part that LlavaForConditionalGeneration does not.
+    """
+    plain = predictor if predictor.config.adapter.method == "none" else predictor.merged()
+    write_folder(plain.module, plain.config.connector, plain.processor, plain.name, folder)
