@@ -172,9 +172,14 @@ class PrefixTask(Task[ConversationBatch], Generic[C]):
         self.model.set_trained(trained)
 
     def losses(self, batch: ConversationBatch, phase: str = "main") -> Losses:
-        said = self.model(batch)
-        loss = next_token_loss(said.states_BAD, said.labels_BA, self.model.logits).cross_entropy
-        return {"answers": Part(loss, int((said.labels_BA != IGNORED).sum()))}
+        return {"answers": answers_part(self.model, batch)}
 
     def predictor(self) -> PrefixPredictor[C]:
         return self.PREDICTOR(self.config, self.processor, self.model, self.NAME)
+
+
+def answers_part(module: Prefixed, batch: ConversationBatch) -> Part:
+    """The negative log-probability of what the assistant says, and of how many tokens it is the sum."""
+    said = module(batch)
+    loss = next_token_loss(said.states_BAD, said.labels_BA, module.logits).cross_entropy
+    return Part(loss, int((said.labels_BA != IGNORED).sum()))
