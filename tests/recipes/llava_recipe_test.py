@@ -57,7 +57,9 @@ def test_what_is_frozen_in_a_round_stays(run: Path) -> None:
 
 def test_folders_take_the_place_of_own_parts(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--image_tower", str(run / "artifacts" / "tower"), "--language_model", str(run / "artifacts" / "language")]
-    assert main(["train", "llava_tiny", "--run", str(tmp_path / "given"), *SHORT, *given]) == 0
+    cached = ["--cached", "--cache", str(tmp_path / "features")]
+    assert main(["train", "llava_tiny", "--run", str(tmp_path / "given"), *SHORT, *given, *cached]) == 0
+    assert len(list((tmp_path / "features").iterdir())) == 1  # of both rounds
     lines = RunFolder(tmp_path / "given").lines()
     assert list(dict.fromkeys(line["stage"] for line in lines)) == ["captions", "train"]
     assert main(["train", "llava_tiny", "--run", str(tmp_path / "x"), *SHORT, "--image_tower", "nowhere"]) != 0

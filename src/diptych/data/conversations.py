@@ -1,12 +1,12 @@
 """Conversations about pictures as batches for a language model: tokens, where pictures stand, and what is learned.
 
-B conversations, T tokens, N pictures of all of them, C channels, H height, W width.
+B conversations, T tokens, N pictures of all of them, C channels, H height, W width, S features of a picture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, groupby
 from typing import NamedTuple, Self
 
@@ -23,6 +23,7 @@ from diptych.core.seeding import Draw
 from diptych.core.visual import Image
 from diptych.data.chat import IMAGE, Span, Template, rendered
 from diptych.data.images import ImagePreprocessing, fill_pixels
+from diptych.data.picture_features import PictureFeatures
 from diptych.data.text import Tokenizer
 
 
@@ -80,6 +81,7 @@ class ConversationBatch:
         pixels_NCHW: uint8 in channels-last strides, the first conversation's pictures first.
         counts: pictures of each conversation.
         seeds: one 63-bit integer a sample.
+        features_NSC: in the place of pixels, cached features of the tower; None where it is to see the pictures.
     """
 
     keys: tuple[str, ...]
@@ -90,6 +92,7 @@ class ConversationBatch:
     pixels_NCHW: Tensor
     counts: tuple[int, ...]
     seeds: tuple[int, ...]
+    features_NSC: Tensor | None = field(default=None, kw_only=True)
 
     @property
     def num_samples(self) -> int:
@@ -99,7 +102,8 @@ class ConversationBatch:
         """Copies to a device; without waiting where the memory is pinned."""
         names = ("tokens_BT", "labels_BT", "places_BT", "lengths_B", "pixels_NCHW")
         moved = {name: getattr(self, name).to(device, non_blocking=True) for name in names}
-        return replace(self, **moved)
+        features = None if self.features_NSC is None else self.features_NSC.to(device, non_blocking=True)
+        return replace(self, **moved, features_NSC=features)
 
     def split(self, n: int) -> Sequence[Self]:
         """Micro-batches of at most `n` conversations, in order, each padded as the whole is."""
@@ -107,7 +111,7 @@ class ConversationBatch:
         return [self._part(begin, min(begin + n, len(self.keys)), ends) for begin in range(0, len(self.keys), n)]
 
     def _part(self, begin: int, end: int, ends: Sequence[int]) -> Self:
-        rows = slice(begin, end)
+        rows, shown = slice(begin, end), slice(ends[begin], ends[end])
         return replace(
             self,
             keys=self.keys[rows],
@@ -115,9 +119,10 @@ class ConversationBatch:
             labels_BT=self.labels_BT[rows],
             places_BT=self.places_BT[rows],
             lengths_B=self.lengths_B[rows],
-            pixels_NCHW=self.pixels_NCHW[ends[begin] : ends[end]],
+            pixels_NCHW=self.pixels_NCHW[shown],
             counts=self.counts[rows],
             seeds=self.seeds[rows],
+            features_NSC=None if self.features_NSC is None else self.features_NSC[shown],
         )
 
 
@@ -134,10 +139,16 @@ class ConversationProcessor:
 
     A sample is its `turns`; without any it is a caption, and `prompt` asks for it. Pictures stand where a turn says
     "<image>", and before the first turn of the user where none does.
+
+    Args:
+        features: cached features of the tower; where given, the pictures of samples are never decoded.
     """
 
-    def __init__(self, config: ConversationConfig, tokenizer: Tokenizer, template: Template) -> None:
-        self.config, self.tokenizer, self.template = config, tokenizer, template
+    def __init__(
+        self, config: ConversationConfig, tokenizer: Tokenizer, template: Template,
+        features: PictureFeatures | None = None,
+    ) -> None:  # fmt: skip
+        self.config, self.tokenizer, self.template, self.features = config, tokenizer, template, features
         # A second reader, by which control tokens that the template writes are what they say.
         self._reader = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
         self._reader.encode_special_tokens = False
@@ -145,15 +156,17 @@ class ConversationProcessor:
         self._control = tuple(sorted(one.content for one in added if one.special and one.content != IMAGE))
 
     def layout(self) -> Mapping[str, Field]:
+        if self.features is not None:
+            return {"features": self.features.field(self.config.pictures)}
         size = self.config.image.size
         return {"pixels": Field((self.config.pictures, size, size, 3))}
 
     def prepare(self, sample: Sample, draw: Draw | None, rows: Rows) -> Conversation:
-        """Fills the pixels and reads the conversation.
+        """Fills the pixels, or the features, and reads the conversation.
 
         Raises:
             BadSample: no answer, more or fewer pictures than places for them, too long, a clip, or a picture that
-                cannot be decoded.
+                cannot be decoded or has no cached features.
         """
         turns = self._turns(sample, draw)
         images = [visual for visual in sample.visuals if isinstance(visual, Image)]
@@ -165,7 +178,9 @@ class ConversationProcessor:
             raise
         except DataError as error:
             raise BadSample(sample.key, "unusable conversation", str(error)) from error
-        for place, image in enumerate(images):
+        if self.features is not None:
+            self.features.fill(rows["features"], sample.key, len(images), draw)
+        for place, image in enumerate(images if self.features is None else ()):
             fill_pixels(rows["pixels"][place], image, sample.key, self.config.image, draw, f"view {place}")
         return Conversation(read, len(images), (draw or Draw(0, 0, sample.key)).integer("noise"))
 
@@ -257,12 +272,28 @@ class ConversationProcessor:
             labels_BT[row, :length] = torch.tensor(item.read.labels)
             places_BT[row, :length] = torch.tensor(item.read.places)
         counts = tuple(item.pictures for item in items)
-        kept_BM = torch.arange(self.config.pictures) < torch.tensor(counts)[:, None]
-        pixels_NCHW = arrays["pixels"][kept_BM].permute(0, 3, 1, 2)
+        pixels_NCHW, features_NSC = self._shown(arrays, counts)
         seeds = tuple(item.seed for item in items)
         return ConversationBatch(
-            keys, tokens_BT, labels_BT, places_BT, torch.tensor(lengths), pixels_NCHW, counts, seeds
+            keys,
+            tokens_BT,
+            labels_BT,
+            places_BT,
+            torch.tensor(lengths),
+            pixels_NCHW,
+            counts,
+            seeds,
+            features_NSC=features_NSC,
         )
+
+    def _shown(self, arrays: Mapping[str, Tensor], counts: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        """The pictures that there are, as pixels or as features."""
+        kept_BM = torch.arange(self.config.pictures) < torch.tensor(counts)[:, None]
+        if self.features is None:
+            return arrays["pixels"][kept_BM].permute(0, 3, 1, 2), None
+        size = self.config.image.size
+        none = torch.zeros(0, 3, size, size, dtype=torch.uint8)
+        return none, self.features.cut(arrays["features"][kept_BM])
 
     def preview(self, batch: ConversationBatch) -> list[Preview]:
         """First pictures, and conversations as their tokens say them: what is learned stands between « and »."""
@@ -271,7 +302,7 @@ class ConversationProcessor:
         found = []
         for row, (key, first, count) in enumerate(zip(batch.keys, firsts, batch.counts, strict=True)):
             length = int(batch.lengths_B[row])
-            picture = pixels_NHWC[first] if count else None
+            picture = pixels_NHWC[first] if count and self.features is None else None
             tokens = TokenCount(length, batch.tokens_BT.shape[1], self.config.max_length)
             found.append(Preview(key, picture, self._marked(batch, row, length), tokens))
         return found

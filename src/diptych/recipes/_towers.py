@@ -22,9 +22,10 @@ from diptych.data.images import image_of
 from diptych.data.text import Tokenizer
 from diptych.data.tower_inputs import TowerImages, read_tower_images
 from diptych.layers.frozen_pass import FrozenPass, Precision, exact
-from diptych.layers.pretrained import ImageTower, TextTower, Tower, read_backbone
+from diptych.layers.pretrained import ImageTower, TextTower, read_backbone
 from diptych.layers.weight_hash import weight_hash
 from diptych.models.contrastive import locked_clip
+from diptych.recipes._picture_rows import Pass, architecture_of, picture_rows
 
 Rows = NDArray[np.floating[Any]]
 
@@ -100,8 +101,6 @@ def image_features(
 ) -> FeatureRows:  # fmt: skip
     """A row a picture, or two with the mirrored one: the whole of its augmentation."""
     sides = (towers.images, replace(towers.images, mirror=True)) if mirrored else (towers.images,)
-    precision = exact(precision, device)
-    run = FrozenPass(towers.image.to(device), batch, precision)
 
     def prepare(sample: Sample) -> NDArray[np.uint8]:
         image = image_of(sample)
@@ -110,19 +109,8 @@ def image_features(
             side.fill(view_HWC, image, sample.key)
         return pixels_VHWC
 
-    def encode(items: Sequence[NDArray[np.uint8]]) -> Sequence[Rows]:
-        pixels_NCHW = torch.from_numpy(np.concatenate(items)).permute(0, 3, 1, 2)
-        rows_NF: Rows = run(pixels_NCHW.to(device)).cpu().numpy()
-        return np.split(rows_NF, len(items))
-
-    preprocessing = {
-        "images": sides,
-        "readout": towers.image.readout,
-        "precision": precision,
-        "architecture": _architecture(towers.image),
-    }
-    extraction = Extraction(weight_hash(towers.image), preprocessing, prepare, encode)
-    return cached_features(root, source, extraction, threads=threads)
+    how = Pass(device, precision, batch, threads)
+    return picture_rows(root, source, towers.image, prepare, {"images": sides, "readout": towers.image.readout}, how)
 
 
 def text_features(
@@ -145,16 +133,10 @@ def text_features(
         "max_length": towers.texts.max_length,
         "readout": towers.text.readout,
         "precision": precision,
-        "architecture": _architecture(towers.text),
+        "architecture": architecture_of(towers.text),
     }
     extraction = Extraction(weight_hash(towers.text), preprocessing, captions_of, encode)
     return cached_features(root, source, extraction, threads=threads)
-
-
-def _architecture(tower: Tower) -> dict[str, Any]:
-    """What of a backbone its weights do not show: activations, heads, norms."""
-    plain: dict[str, Any] = tower.config.to_dict()
-    return {name: plain[name] for name in plain if name != "transformers_version" and not name.startswith("_")}
 
 
 def all_rows(rows: FeatureRows) -> Tensor:

@@ -164,8 +164,15 @@ class PrefixTask(Task[ConversationBatch], Generic[C]):
         """
         Args:
             tower, language: pretrained; what of them is trained is `trained`'s to say.
+
+        Raises:
+            ConfigError: the tower is trained, and the processor gives features of it that were computed before.
         """
         super().__init__()
+        if trained.tower and processor.features is not None:
+            raise ConfigError(
+                "features of a tower that is trained cannot be cached: train it uncached, or leave trained.tower off"
+            )
         self.config = config
         self.processor = processor
         self.model = self.PREDICTOR.build(config, processor, tower, language)

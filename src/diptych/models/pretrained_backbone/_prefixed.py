@@ -63,12 +63,20 @@ class Prefixed(nn.Module):
 
     def seen(self, batch: ConversationBatch) -> Tensor:
         """Vectors [N, Q, D] of a batch's pictures."""
-        return self.see(batch.pixels_NCHW)
+        out: Tensor = self.connector(self.features(batch))
+        return out
+
+    def features(self, batch: ConversationBatch) -> Tensor:
+        """The tower's features [N, S, C] of a batch's pictures; where they were cached, these."""
+        if batch.features_NSC is not None:
+            return batch.features_NSC
+        out: Tensor = self.tower(batch.pixels_NCHW)
+        return out
 
     def forward(self, batch: ConversationBatch) -> Said:
         """What is said of a batch: the language model reads words, and pictures in their places, in order."""
         x_BTD = self.language.embed(batch.tokens_BT)
-        if len(batch.pixels_NCHW):
+        if any(batch.counts):
             seen_PD = self.seen(batch).flatten(0, 1).to(x_BTD.dtype)
             assert int(batch.places_BT.sum()) == len(seen_PD), "as many places as pictures have vectors"
             x_BTD = x_BTD.masked_scatter(batch.places_BT[..., None], seen_PD)

@@ -57,12 +57,15 @@ class Instructed(Prefixed):
 
     def seen(self, batch: ConversationBatch) -> Tensor:
         assert isinstance(batch, InstructedBatch), "conversations with what they ask"
-        return self.see_for(batch.pixels_NCHW, batch.of_pictures())
+        return self._told(self.features(batch), batch.of_pictures())
 
     def see_for(self, pixels_NCHW: Tensor, asked: Asked) -> Tensor:
         """Vectors [N, Q, D] of pictures, each told what is asked of it."""
+        return self._told(self.tower(pixels_NCHW), asked)
+
+    def _told(self, features_NSC: Tensor, asked: Asked) -> Tensor:
         assert isinstance(self.connector, QFormerBridge), "a Q-Former"
-        return self.connector.told(self.tower(pixels_NCHW), asked.tokens, asked.lengths)
+        return self.connector.told(features_NSC, asked.tokens, asked.lengths)
 
 
 class InstructBlipPredictor(PrefixPredictor[Config]):
