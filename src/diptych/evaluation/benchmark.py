@@ -5,6 +5,8 @@ SENTENCES = True                                   whether it scores sentences a
 DATA = "scenes?objects=3"                          what it runs on when no data is named, as a literal
 @dataclass(frozen=True) class Settings: ...        every choice that changes a number
 def run(model, source, settings, records) -> Outcome
+OWN_FILES = True                                   (optional) reads a folder of official files, and nothing else
+def holds_files(folder) -> bool                    (optional) whether a folder holds its official files; if not, samples
 TRAINS = True                                      (optional) fits something: Settings has `train`, the training data
 def tiny_data(folder) -> Source                    the smallest data it runs on, for the matrix test
 """

@@ -94,6 +94,9 @@ def benchmark_module(name: str) -> BenchmarkModule:
 def _open(module: BenchmarkModule, reference: str, split: str) -> Source:
     """The data of a benchmark: samples, or the folder of its own files."""
     if not getattr(module, "OWN_FILES", False):
+        holds_files = getattr(module, "holds_files", None)
+        if holds_files is not None and Path(reference).is_dir() and holds_files(Path(reference)):
+            return AnnotationFolder(Path(reference))
         return open_source(reference, split)
     if not Path(reference).is_dir():
         raise DataError(f"no folder at {reference}: this benchmark reads its official files, name theirs with --data")
