@@ -125,7 +125,7 @@ def _judgement(question: Question, records: Records) -> Judgement:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    found = {}
+    found: dict[str, Path] = {}
     for path in sorted([*folder.glob("*.json"), *folder.glob("*.jsonl")]):
         for way in WAYS:
             if path.stem.lower().endswith(way):
