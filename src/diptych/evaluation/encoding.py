@@ -53,11 +53,12 @@ def rows_of(
         rows += [row for _, row in found]
         kept += [sample for sample, _ in found]
     if not rows:
-        raise DataError(f"not a single picture for {model.name} could be read: {_reasons(records)}")
+        raise DataError(f"not a single picture for {model.name} could be read: {reasons(records)}")
     return torch.stack(rows), kept
 
 
-def _reasons(records: Records) -> str:
+def reasons(records: Records) -> str:
+    """Why samples have no outcome, with how many there are of each."""
     counts = Counter(record.status for record in records.done.values() if record.status != "ok")
     return ", ".join(f"{count} with {reason}" for reason, count in counts.items()) or "the data are empty"
 

@@ -29,6 +29,7 @@ from diptych.evaluation.answer_results import (
     plain_mean,
 )
 from diptych.evaluation.benchmark import Outcome, Records
+from diptych.evaluation.encoding import reasons
 from diptych.evaluation.files import AnnotationFolder
 from diptych.evaluation.metrics.anls import anls
 from diptych.evaluation.metrics.vqa_accuracy import accuracy_of_all, normalised, soft_accuracy
@@ -160,9 +161,7 @@ def _metrics(
 ) -> dict[str, Metric]:
     metrics = means_with_control(settings.score, questions, records, settings.blind, chance)
     if not metrics:
-        statuses = Counter(record.status for record in records.done.values())
-        told = ", ".join(f"{count} with {status}" for status, count in statuses.items())
-        raise DataError(f"not one of {len(questions)} questions could be asked: {told}")
+        raise DataError(f"not one of {len(questions)} questions could be asked: {reasons(records)}")
     if settings.score != "accuracy":
         metrics["accuracy"] = plain_mean("accuracy", questions, records)
     if any(len(question.answers) > 1 for question in questions):
