@@ -58,6 +58,7 @@ class Reply:
     """What a model answered about the question's picture, and about what was shown in its place."""
 
     question: Question
+    image: Image
     answer: str
     blind: str | None
 
@@ -151,8 +152,8 @@ def _asked(
         found = ask(model, [questions[index] for index in shown_instead], list(shown_instead.values()), asking)
         blind = dict(zip(shown_instead, found, strict=True))
     return [
-        Reply(question, answer, blind.get(index))
-        for question, answer, (index, _) in zip(own, answers, seen, strict=True)
+        Reply(question, image, answer, blind.get(index))
+        for question, answer, (index, image) in zip(own, answers, seen, strict=True)
     ]
 
 

@@ -32,6 +32,7 @@ from diptych.evaluation.reporting.pictures import Album
 from diptych.evaluation.reporting.progress_pictures import progress
 from diptych.evaluation.reporting.read import RunRecord, read_runs
 from diptych.evaluation.reporting.reconstructions import Pair, reconstructions
+from diptych.evaluation.reporting.risk_coverage import risk_coverage_charts
 from diptych.evaluation.reporting.summary import differences, environment_facts, summary
 from diptych.evaluation.reporting.tables import Block, RunResult, blocks, headline
 from diptych.evaluation.reporting.training import training_curves
@@ -116,7 +117,11 @@ def render(runs: Sequence[RunRecord]) -> str:
 
 def _shown(block: Block) -> ShownBlock:
     album = Album(block.data, block.split)
-    charts = [*information_charts(block.results), *calibration_charts(block.results)]
+    charts = [
+        *information_charts(block.results),
+        *calibration_charts(block.results),
+        *risk_coverage_charts(block.results),
+    ]
     return ShownBlock(block, charts, [_shown_result(one, album) for one in block.results])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from diptych.core.source import Source
 from diptych.data.open import has_training_split, open_source
 from diptych.evaluation.benchmark import BenchmarkModule, Records
 from diptych.evaluation.files import AnnotationFolder
+from diptych.evaluation.weights_hash import weights_hash
 
 
 def evaluate(
@@ -145,8 +145,4 @@ def _counts(records: Records, source: Source) -> Counts:
 
 def model_hash(model: Predictor) -> str:
     """A hash of the model's weights."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return weights_hash(model.module)

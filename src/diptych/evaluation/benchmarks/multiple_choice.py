@@ -9,17 +9,19 @@ options' texts.
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from PIL import Image
 
 from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import ConfigError, DataError
 from diptych.core.records.results import Metric, SampleRecord
 from diptych.core.seeding import hash_to_int
 from diptych.core.source import Source
-from diptych.data.scenes.draw import SceneConfig
-from diptych.data.scenes.source import Scenes
 from diptych.evaluation.answer_results import answer_examples, kind_name, plain_mean
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.files import AnnotationFolder
@@ -198,5 +200,14 @@ def _circular_chance(questions: Sequence[Question]) -> float:
 
 
 def tiny_data(folder: Path) -> Source:
-    """Two scenes of one object."""
-    return Scenes("test", 2, SceneConfig(size=32, objects=1, words=0))
+    """Two questions with two options each, in MMBench's table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [("index", "question", "A", "B", "answer", "image")]
+    for number, (colour, letter) in enumerate((("red", "A"), ("blue", "B"))):
+        written = io.BytesIO()
+        Image.new("RGB", (32, 32), colour).save(written, "PNG")
+        picture = base64.b64encode(written.getvalue()).decode()
+        rows.append((str(number), "what colour is the square?", "red", "blue", letter, picture))
+    text = "".join("\t".join(row) + "\n" for row in rows)
+    (folder / "mmbench.tsv").write_text(text, encoding="utf-8")
+    return AnnotationFolder(folder)

@@ -8,6 +8,7 @@ folder of VisDial's files; on scenes the candidates are a question's choices.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Comparable, Verb
@@ -22,8 +24,6 @@ from diptych.core.errors import DataError, TextTooLong
 from diptych.core.processor import BadSample
 from diptych.core.records.results import Metric, SampleRecord
 from diptych.core.source import Source
-from diptych.data.scenes.draw import SceneConfig
-from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.comparability import require
 from diptych.evaluation.encoding import reasons
@@ -163,5 +163,13 @@ def _chance(name: str, one: Ranked) -> float:
 
 
 def tiny_data(folder: Path) -> Source:
-    """Two scenes of one object."""
-    return Scenes("test", 2, SceneConfig(size=32, objects=1, words=0))
+    """Two dialogs of one round with two candidates, in VisDial's files."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    dialogs = []
+    for number, colour in enumerate(("red", "blue")):
+        Image.new("RGB", (32, 32), colour).save(folder / "images" / f"{number:012d}.jpg")
+        turn = {"question": 0, "answer": number, "answer_options": [0, 1], "gt_index": number}
+        dialogs.append({"image_id": number, "caption": "a square", "dialog": [turn]})
+    data = {"questions": ["what colour is it"], "answers": ["red", "blue"], "dialogs": dialogs}
+    (folder / "visdial_1.0_val.json").write_text(json.dumps({"data": data}), encoding="utf-8")
+    return AnnotationFolder(folder)

@@ -18,8 +18,10 @@ from typing import Any, Literal
 from PIL import Image
 
 from diptych.capabilities.predictor import Predictor
+from diptych.capabilities.verbs import Verb
 from diptych.core.errors import ConfigError, DataError
 from diptych.core.records.results import Metric, SampleRecord
+from diptych.core.sample import Json
 from diptych.core.source import Source
 from diptych.evaluation.answer_results import (
     BLIND_SUFFIX,
@@ -29,13 +31,17 @@ from diptych.evaluation.answer_results import (
     plain_mean,
 )
 from diptych.evaluation.benchmark import Outcome, Records
+from diptych.evaluation.confidence import confidence, require_confidence
 from diptych.evaluation.encoding import reasons
 from diptych.evaluation.files import AnnotationFolder
+from diptych.evaluation.lave import Lave
 from diptych.evaluation.metrics.anls import anls
 from diptych.evaluation.metrics.vqa_accuracy import accuracy_of_all, normalised, soft_accuracy
 from diptych.evaluation.picture_folder import PictureFolder
 from diptych.evaluation.questions import Asking, Blind, Question, Reply, chooses, replies, verb_of
 from diptych.evaluation.sample_questions import questions_of_samples
+from diptych.evaluation.selective_results import Sure, risk_coverage, selective_metrics, sure_of
+from diptych.evaluation.text_judge import TextJudge
 from diptych.evaluation.vqa_files import find_vqa, holds_vqa, read_vqa
 
 REQUIRES = ("answer|generate_text",)
@@ -58,6 +64,10 @@ class Settings:
         commonest: how many of these.
         max_tokens: of an answer that is written by `generate_text`.
         score: "accuracy", or "anls" for data of documents, whose headline it is; both are in the result then.
+        selective: whether the model says how sure it is, and is scored by what it should have left unanswered.
+        judge: a language model that rates the answers too (LAVE): a `transformers` folder or hub id; "" for none.
+        judge_revision: the commit of a hub id.
+        judge_examples: how many rated examples the judge is shown, 8 at the most.
         images: the folder of the pictures of official files; "" for `images` beside them.
         questions, annotations: names of the official files where a folder has several.
     """
@@ -69,6 +79,10 @@ class Settings:
     commonest: int = 100
     max_tokens: int = 16
     score: Literal["accuracy", "anls"] = "accuracy"
+    selective: bool = False
+    judge: str = ""
+    judge_revision: str = ""
+    judge_examples: int = 8
     images: str = ""
     questions: str = ""
     annotations: str = ""
@@ -96,19 +110,37 @@ def run(model: Predictor, source: Source, settings: Settings, records: Records) 
     if chooses(model, settings.asking()) and any(not question.choices for question in questions):
         questions, note = _with_candidates(questions, settings)
         notes.append(note)
+    if settings.selective:
+        require_confidence(model, settings.asking())
+    judge = _judge(model, settings)
     for reply in replies(model, questions, settings.asking(), records):
-        records.add(_record(reply, settings))
+        records.add(_record(model, reply, settings, judge))
     done = [question for question in questions if records.done[question.key].status == "ok"]
+    if not done:
+        raise DataError(f"not one of {len(questions)} questions could be asked: {reasons(records)}")
     constant = constant_answers(done, _worth(settings))
-    return Outcome(
-        _metrics(questions, records, settings, {kind: value for kind, (_, value) in constant.items()}),
-        {
-            "pictures": answer_examples(questions, records, settings.score),
-            "pictures_title": "Questions and answers",
-            "notes": [*notes, _constant_note(constant)],
-        },
-        (verb_of(model, settings.asking()),),
-    )
+    metrics = _metrics(done, records, settings, {kind: value for kind, (_, value) in constant.items()})
+    extras: dict[str, Any] = {
+        "pictures": answer_examples(done, records, settings.score),
+        "pictures_title": "Questions and answers",
+        "notes": [*notes, _constant_note(constant)],
+    }
+    if settings.selective:
+        sure = _sure(done, records, settings)
+        metrics |= selective_metrics(sure, records.seed)
+        extras["risk_coverage"] = risk_coverage(sure)
+    if judge is not None:
+        extras["judge"] = judge.described()
+        extras["notes"].append(f"LAVE by {json.dumps(extras['judge'])}.")
+    by_likelihood = settings.selective and Verb.TEXT_LIKELIHOOD in model.verbs
+    verbs = (verb_of(model, settings.asking()), *((Verb.TEXT_LIKELIHOOD,) if by_likelihood else ()))
+    return Outcome(metrics, extras, verbs)
+
+
+def _judge(model: Predictor, settings: Settings) -> Lave | None:
+    if not settings.judge:
+        return None
+    return Lave(TextJudge(settings.judge, settings.judge_revision, model.device), settings.judge_examples)
 
 
 def _questions(source: Source, settings: Settings, records: Records) -> list[Question]:
@@ -139,15 +171,20 @@ def _worth(settings: Settings) -> Any:
     return anls if settings.score == "anls" else soft_accuracy
 
 
-def _record(reply: Reply, settings: Settings) -> SampleRecord:
+def _record(model: Predictor, reply: Reply, settings: Settings, judge: Lave | None) -> SampleRecord:
     """The record of one question."""
     question = reply.question
+    output: dict[str, Json] = {"answer": reply.answer, "blind": reply.blind, "references": list(question.answers)}
     values = _values(reply.answer, question.answers, settings)
     values["accuracy_all_answers"] = accuracy_of_all(reply.answer, question.answers)
     if reply.blind is not None:
         without = _values(reply.blind, question.answers, settings)
         values |= {f"{name}{BLIND_SUFFIX[settings.blind]}": value for name, value in without.items()}
-    output = {"answer": reply.answer, "blind": reply.blind, "references": list(question.answers)}
+    if settings.selective:
+        values["confidence"] = confidence(model, question, reply.image, reply.answer, settings.asking())
+    if judge is not None:
+        output["judge"], rated = judge.rated(question.text, question.answers, reply.answer)
+        values |= rated
     return SampleRecord(question.key, prompt=settings.prompt.replace("{}", question.text), output=output, values=values)
 
 
@@ -160,13 +197,18 @@ def _metrics(
     questions: Sequence[Question], records: Records, settings: Settings, chance: dict[str, float]
 ) -> dict[str, Metric]:
     metrics = means_with_control(settings.score, questions, records, settings.blind, chance)
-    if not metrics:
-        raise DataError(f"not one of {len(questions)} questions could be asked: {reasons(records)}")
     if settings.score != "accuracy":
         metrics["accuracy"] = plain_mean("accuracy", questions, records)
     if any(len(question.answers) > 1 for question in questions):
         metrics["accuracy_all_answers"] = plain_mean("accuracy_all_answers", questions, records)
+    for name in ("lave", "lave_unread") if settings.judge else ():
+        metrics[name] = plain_mean(name, questions, records)
     return metrics
+
+
+def _sure(done: Sequence[Question], records: Records, settings: Settings) -> Sure:
+    rows = [(question.picture, records.done[question.key].values) for question in done]
+    return sure_of([(picture, values["confidence"], values[settings.score]) for picture, values in rows])
 
 
 def _constant_note(constant: dict[str, tuple[str, float]]) -> str:
