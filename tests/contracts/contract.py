@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from generation_checks import documents_are_continued, drawn_pictures, pictures_are_generated, texts_are_generated
 from likelihood_checks import pictures_have_a_likelihood, scores_say_what_they_compare, texts_have_a_likelihood
+from locate_checks import boxes_are_given
 from torch import Tensor
 from verb_checks import pairs_are_scored, patches_are_filled_in, words_are_filled_in
 from verb_outputs import outputs, scores_classes
@@ -257,6 +258,12 @@ def texts_pictures_and_documents(case: Case) -> None:
         documents_are_continued(predictor, samples)
 
 
+def boxes(case: Case) -> None:
+    predictor = predictor_of(case)
+    if Verb.LOCATE in predictor.verbs:
+        boxes_are_given(predictor, eight_samples())
+
+
 def declared_verbs_are_honoured_and_others_refused(case: Case) -> None:
     predictor, samples = predictor_of(case), eight_samples()
     assert case.module.VERBS == predictor.VERBS
@@ -285,5 +292,6 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     pairs_words_and_patches,
     likelihoods,
     texts_pictures_and_documents,
+    boxes,
     declared_verbs_are_honoured_and_others_refused,
 )

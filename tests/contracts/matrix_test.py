@@ -116,10 +116,10 @@ def test_a_model_without_verbs_is_refused_by_name(benchmark: str, tmp_path: Path
     predictor = next(iter(predictors("clip").values()))
 
     class Mute(type(predictor)):  # type: ignore[misc]
-        VERBS = ("locate",)  # which no benchmark asks for
+        VERBS = ("continue_document",)  # which no benchmark asks for
 
     mute = Mute.__new__(Mute)
     mute.__dict__.update(predictor.__dict__)
     (lacking, *_) = missing(Mute.VERBS, BENCHMARKS[benchmark].literal("REQUIRES", ()))
-    with pytest.raises(MissingVerb, match=f"has no verb '{lacking}': it offers locate"):
+    with pytest.raises(MissingVerb, match=f"has no verb '{lacking}': it offers continue_document"):
         evaluate(mute, [benchmark], BENCHMARKS[benchmark].load().tiny_data(tmp_path))

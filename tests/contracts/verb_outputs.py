@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from likelihood_checks import likelihood_outputs
+from locate_checks import located
 from torch import Tensor
 from verb_checks import masked_outputs
 
@@ -26,6 +27,8 @@ def outputs(predictor: Predictor, samples: Sequence[Sample]) -> dict[str, Tensor
         found["encode_text"] = predictor.encode_text(texts)
     if Verb.SCORE in predictor.verbs:
         found["score"] = predictor.score(images, texts)
+    if Verb.LOCATE in predictor.verbs:
+        found["locate"] = located(predictor, samples)
     found |= masked_outputs(predictor, samples) | likelihood_outputs(predictor, samples)
     return {**found, **tokenizer_outputs(predictor, images)}
 

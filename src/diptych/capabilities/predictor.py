@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from diptych.capabilities.verbs import Comparable, Origin, Verb, comparable_by_rule, reachable
 from diptych.core.errors import MissingVerb
-from diptych.core.visual import Image
+from diptych.core.visual import Box, Image
 
 
 class Predictor(ABC):
@@ -154,6 +154,26 @@ class Answerer(Protocol):
         self, visuals: Sequence[Any], questions: Sequence[str], choices: Sequence[Sequence[str]] | None = None
     ) -> list[str]:
         """One answer for each visual and question; one of `choices[i]` where they are given."""
+        ...
+
+
+class Locator(Protocol):
+    """Has `locate`."""
+
+    name: str
+
+    def locate(self, visuals: Sequence[Any], phrases: Sequence[str]) -> list[Box | None]:
+        """Where each phrase is in its picture, in pixels of the picture as it was given.
+
+        Returns:
+            one box a phrase, inside its picture and with an area, labelled with the phrase; None where the model gives
+            none, or nothing that is one.
+
+        Raises:
+            DiptychError: not one phrase a visual.
+            TextTooLong: a phrase does not fit the model.
+            BadSample: a picture cannot be decoded.
+        """
         ...
 
 

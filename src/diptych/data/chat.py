@@ -8,6 +8,7 @@ with whatever ends it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,7 @@ class PlainTemplate:
         system, user, assistant: before a turn.
         between: after a turn that is no answer.
         end: after an answer: the text of the tokenizer's end token.
+        picture: how a picture is written, its place in it ("<Img><image></Img> "); "" for the place as it stands.
     """
 
     system: str = ""
@@ -61,6 +63,11 @@ class PlainTemplate:
     assistant: str = "ASSISTANT:"
     between: str = " "
     end: str = "</s>"
+    picture: str = ""
+
+    def __post_init__(self) -> None:
+        if self.picture and self.picture.count(IMAGE) != 1:
+            raise ConfigError(f"a template writes a picture with one place {IMAGE} for it, not as {self.picture!r}")
 
     def render(self, turns: Sequence[Turn], opens: bool) -> str:
         """The text of the turns."""
@@ -70,8 +77,12 @@ class PlainTemplate:
                 pieces.append(f"{self.assistant} {turn.text.strip()}{self.end}")
             else:
                 before = self.user if turn.role == "user" else self.system
-                pieces.append(f"{before}{turn.text.strip()}{self.between}")
+                pieces.append(f"{before}{self._shown(turn.text).strip()}{self.between}")
         return "".join(pieces) + (self.assistant if opens else "")
+
+    def _shown(self, text: str) -> str:
+        """With pictures as they are written; a space or a new line behind one is the template's to set."""
+        return re.sub(rf"{IMAGE}[ \n]?", lambda _: self.picture, text) if self.picture else text
 
 
 @dataclass(frozen=True)

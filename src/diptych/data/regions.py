@@ -95,7 +95,7 @@ def regions_of(
     """
     if config.source == "boxes" and known:
         height, width = pixels_HWC.shape[:2]
-        return np.stack([_normalised(box, width, height, key) for box in known[: config.most]])
+        return np.stack([normalised_box(box, width, height, key) for box in known[: config.most]])
     if not config.proposes:
         raise BadSample(key, "no boxes", "no box of it is known, and nothing proposes one: give a grid or a detector")
     of_grid = grid_boxes(config.grid)
@@ -126,7 +126,12 @@ def mirrored(boxes_R4: Boxes) -> Boxes:
     return np.stack([1 - x1, y0, 1 - x0, y1], axis=1)
 
 
-def _normalised(box: Box, width: int, height: int, key: str) -> Boxes:
+def normalised_box(box: Box, width: int, height: int, key: str) -> Boxes:
+    """x0, y0, x1, y1 [4] of a box in pixels.
+
+    Raises:
+        BadSample: it is out of order, without area or outside the picture.
+    """
     corners = f"({box.x0:g}, {box.y0:g}) to ({box.x1:g}, {box.y1:g})"
     if not (box.x0 < box.x1 and box.y0 < box.y1):
         raise BadSample(key, "bad box", f"{corners} has no area, or its corners are not in order")

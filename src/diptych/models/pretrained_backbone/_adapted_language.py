@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from diptych.adapters.language import LanguageAdapterConfig, add_adapter
 from diptych.models.pretrained_backbone._encoder_decoder import EncoderDecoder
+from diptych.models.pretrained_backbone._encoder_decoder import EncoderDecoder
 from diptych.models.pretrained_backbone._language_model import LanguageModel
 from diptych.models.pretrained_backbone._transformers_lm import TransformersLm
 

@@ -131,6 +131,7 @@ class Talker(Predictor, Generic[ConfigT]):
     def _opened(self, prompt: Prompt) -> Read:
         shown = sum(not isinstance(part, str) for part in prompt)
         text = " ".join(part if isinstance(part, str) else IMAGE for part in prompt)
+        text = text.replace(f"{IMAGE} ", f"{IMAGE}\n")  # as a conversation in training writes it
         return self._read([Turn("user", text)], shown, opens=True)
 
     def _answered(self, shown: bool, prompt: str, text: str) -> Read:
