@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from diptych.adapters.language import LanguageAdapterConfig, add_adapter
 from diptych.models.pretrained_backbone._encoder_decoder import EncoderDecoder
-from diptych.models.pretrained_backbone._encoder_decoder import EncoderDecoder
 from diptych.models.pretrained_backbone._language_model import LanguageModel
 from diptych.models.pretrained_backbone._transformers_lm import TransformersLm
 
@@ -18,8 +17,6 @@ def adapt(language: LanguageModel, config: LanguageAdapterConfig) -> frozenset[s
     """
     if config.method == "none":
         return frozenset()
-    if isinstance(
-        language, TransformersLm | EncoderDecoder
-    ):  # of which peft knows the maps by the configuration inside
+    if isinstance(language, TransformersLm | EncoderDecoder):  # peft knows their maps by the configuration inside
         return frozenset(f"model.{name}" for name in add_adapter(language.model, config))
     return add_adapter(language, config)
