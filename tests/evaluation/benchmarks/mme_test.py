@@ -73,8 +73,9 @@ def test_one_right_of_two_counts_half_and_for_accuracy_plus_nothing(folder: Path
     half = evaluated(Writer(lambda visual, q: sees(visual, q) if colour_of(visual) == "red" else "maybe"), str(folder))
     assert half.metrics["perception"].value == pytest.approx(100 * (0.5 + 0.5))
     assert half.metrics["cognition"].value == 200.0
+    assert half.metrics["unread"].value == 0.5
     keys = {record.key for record in read_samples(folder / "out" / "mme")}
-    assert {"color/red#0", "color/red#1", "posters/blue#0"} <= keys and result.counts.evaluated == 4
+    assert {"color/red#0", "color/red#1", "color/red", "posters/blue#0"} <= keys and result.counts.evaluated == 4
 
 
 def test_scenes_have_existence() -> None:

@@ -63,7 +63,8 @@ def test_the_official_table(folder: Path) -> None:
         assert found["circular_other_picture"] == 0.0 and found["unread"] == 0.0
         assert result.counts.evaluated == 3
     lines = {record.key: record for record in read_samples(folder / "out" / "multiple_choice")}
-    assert set(lines) == {"1#0", "1#1", "1#2", "2#0", "2#1", "3#0", "3#1"}
+    assert set(lines) == {"1#0", "1#1", "1#2", "2#0", "2#1", "3#0", "3#1", "1", "2", "3"}
+    assert lines["1"].values["circular"] == 1.0 and lines["3"].values["circular"] == 0.0
     assert lines["1#1"].prompt == (
         "Which colour?\nA. red\nB. blue\nC. green\nAnswer with the option's letter from the given choices directly."
     )

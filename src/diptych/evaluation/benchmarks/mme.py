@@ -75,6 +75,7 @@ class _Pair:
     right: float
     both: float
     blind_both: float | None
+    unread: float
 
 
 def holds_files(folder: Path) -> bool:
@@ -142,7 +143,7 @@ def _record(reply: Reply, settings: Settings) -> SampleRecord:
 
 
 def _pairs(questions: Sequence[Question], records: Records, settings: Settings) -> list[_Pair]:
-    """Of every picture of which both questions could be asked.
+    """Of every picture of which both questions could be asked; each gets a record of its own.
 
     Raises:
         DataError: of none.
@@ -156,11 +157,11 @@ def _pairs(questions: Sequence[Question], records: Records, settings: Settings) 
         if all("accuracy" in row for row in rows):
             right = [row["accuracy"] for row in rows]
             blind = [row["blind"] for row in rows if "blind" in row]
-            found.append(
-                _Pair(
-                    some[0].kind, sum(right) / len(right), min(right), min(blind) if len(blind) == len(rows) else None
-                )
-            )
+            unread = sum(row["unread"] for row in rows) / len(rows)
+            blind_both = min(blind) if len(blind) == len(rows) else None
+            pair = _Pair(some[0].kind, sum(right) / len(right), min(right), blind_both, unread)
+            records.add(SampleRecord(some[0].picture, values={"accuracy_plus": pair.both}))
+            found.append(pair)
     if not found:
         raise DataError(f"not one of {len(by_picture)} pictures could be asked about: are the pictures there?")
     return found
@@ -179,6 +180,7 @@ def _metrics(pairs: Sequence[_Pair], settings: Settings, seed: int) -> dict[str,
     metrics["accuracy_plus"] = mean_metric([pair.both for pair in pairs], None, 0.25, seed)
     if blind := [pair.blind_both for pair in pairs if pair.blind_both is not None]:
         metrics[f"accuracy_plus{BLIND_SUFFIX[settings.blind]}"] = mean_metric(blind, None, 0.25, seed)
+    metrics["unread"] = mean_metric([pair.unread for pair in pairs], None, None, seed)
     for task, some in sorted(by_task.items()) if len(by_task) > 1 else ():
         metrics[f"{task}_score"] = _total([some], seed)
         metrics[f"{task}_accuracy"] = mean_metric([pair.right for pair in some], None, 0.5, seed)

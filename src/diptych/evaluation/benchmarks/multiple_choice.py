@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -96,7 +96,7 @@ def run(model: Predictor, source: Source, settings: Settings, records: Records) 
     for reply in replies(model, [one.asked for one in rounds.values()], settings.asking(), records):
         records.add(_record(reply, rounds[reply.question.key], by_text))
     extras = {
-        "pictures": answer_examples([one.asked for one in rounds.values()], records, "accuracy"),
+        "pictures": answer_examples([one.asked for one in rounds.values()], records, "right"),
         "pictures_title": "Questions and answers",
     }
     metrics = _metrics(questions, rounds, records, settings)
@@ -134,9 +134,9 @@ def _rounds(question: Question, by_text: bool, settings: Settings) -> Iterator[_
 def _record(reply: Reply, one: _Round, by_text: bool) -> SampleRecord:
     right = one.whole.answers[0]
     read = _read(reply.answer, one, by_text)
-    values = {"accuracy": float(read == right), "unread": float(read is None)}
+    values = {"right": float(read == right), "not_read": float(read is None)}
     if reply.blind is not None:
-        values["accuracy_blind"] = float(_read(reply.blind, one, by_text) == right)
+        values["right_blind"] = float(_read(reply.blind, one, by_text) == right)
     output = {"answer": reply.answer, "read": read, "blind": reply.blind}
     return SampleRecord(one.asked.key, prompt=one.asked.text, output=output, values=values)
 
@@ -152,19 +152,22 @@ def _metrics(
     own = [question for question in questions if all(_done(records, key) for key in _keys(question))]
     if not own:
         raise DataError(f"not one of {len(questions)} questions could be asked: their pictures cannot be read")
-    summed = Records(None, {}, records.seed)
     for question in own:
-        rows = [records.done[key].values for key in _keys(question)]
-        values = {
-            "circular": min(row["accuracy"] for row in rows),
-            "accuracy": rows[0]["accuracy"],
-            "accuracy_all_rotations": sum(row["accuracy"] for row in rows) / len(rows),
-            "unread": sum(row["unread"] for row in rows) / len(rows),
-        }
-        if all("accuracy_blind" in row for row in rows):
-            values["circular_blind"] = min(row["accuracy_blind"] for row in rows)
-        summed.add(SampleRecord(question.key, values=values))
-    return _means(own, summed, settings)
+        records.add(_whole(question, [records.done[key].values for key in _keys(question)]))
+    return _means(own, records, settings)
+
+
+def _whole(question: Question, rows: Sequence[Mapping[str, float]]) -> SampleRecord:
+    """The record of a question: what its rotations come to."""
+    values = {
+        "circular": min(row["right"] for row in rows),
+        "accuracy": rows[0]["right"],
+        "accuracy_all_rotations": sum(row["right"] for row in rows) / len(rows),
+        "unread": sum(row["not_read"] for row in rows) / len(rows),
+    }
+    if all("right_blind" in row for row in rows):
+        values["circular_blind"] = min(row["right_blind"] for row in rows)
+    return SampleRecord(question.key, prompt=question.text, output=question.answers[0], values=values)
 
 
 def _keys(question: Question) -> list[str]:
@@ -175,22 +178,22 @@ def _done(records: Records, key: str) -> bool:
     return key in records.done and records.done[key].status == "ok"
 
 
-def _means(own: Sequence[Question], summed: Records, settings: Settings) -> dict[str, Metric]:
+def _means(own: Sequence[Question], records: Records, settings: Settings) -> dict[str, Metric]:
     guess = {question.key: 1 / len(question.choices) for question in own}
     once = sum(guess.values()) / len(own)
     metrics = {
-        "circular": plain_mean("circular", own, summed, _circular_chance(own)),
-        "accuracy": plain_mean("accuracy", own, summed, once),
-        "accuracy_all_rotations": plain_mean("accuracy_all_rotations", own, summed, once),
+        "circular": plain_mean("circular", own, records, _circular_chance(own)),
+        "accuracy": plain_mean("accuracy", own, records, once),
+        "accuracy_all_rotations": plain_mean("accuracy_all_rotations", own, records, once),
     }
-    if any("circular_blind" in record.values for record in summed.done.values()):
+    if any("circular_blind" in records.done[question.key].values for question in own):
         name = {"other": "circular_other_picture", "grey": "circular_grey_picture"}[settings.blind]
-        metrics[name] = plain_mean("circular_blind", own, summed, _circular_chance(own))
-    metrics["unread"] = plain_mean("unread", own, summed)
+        metrics[name] = plain_mean("circular_blind", own, records, _circular_chance(own))
+    metrics["unread"] = plain_mean("unread", own, records)
     kinds = sorted({question.kind for question in own})
     for kind in kinds if len(kinds) > 1 else ():
         some = [question for question in own if question.kind == kind]
-        metrics[f"circular_{kind_name(kind)}"] = plain_mean("circular", some, summed, _circular_chance(some))
+        metrics[f"circular_{kind_name(kind)}"] = plain_mean("circular", some, records, _circular_chance(some))
     return metrics
 
 

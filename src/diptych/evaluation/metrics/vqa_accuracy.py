@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from diptych.core.errors import DataError
 
@@ -38,10 +39,13 @@ _APOSTROPHES = {
 """What lacks one of its apostrophes; the last is as the official table has it."""
 _PERIOD = re.compile(r"\.(?!\d)")
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
+_REMEMBERED = 1 << 16
+"""Answers whose plain form is kept: the same few are given again and again."""
 _FEW = 4
 """With fewer answers no answer could be wholly right once one is left out."""
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def without_marks(text: str) -> str:
     """Punctuation gone: a mark at the end or the beginning of a word vanishes, one within a word becomes a space."""
     found = text
@@ -51,6 +55,7 @@ def without_marks(text: str) -> str:
     return _PERIOD.sub("", found)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def plain_words(text: str) -> str:
     """Small letters, number words as digits, no articles, contractions with their apostrophes."""
     words = [_NUMBERS.get(word, word) for word in text.lower().split()]
