@@ -36,11 +36,14 @@ class QFormerBridgeConfig(BridgeConfig):
         return self.qformer.queries
 
     def bridge(self, features: int, channels: int, width: int) -> QFormerBridge:
-        if channels != self.qformer.image_width:
-            raise ConfigError(
-                f"the tower's features are {channels} wide, and qformer.image_width is {self.qformer.image_width}"
-            )
+        require_width(self.qformer, channels)
         return QFormerBridge(self.qformer, width, self.normed)
+
+
+def require_width(config: QFormerConfig, channels: int) -> None:
+    """Raises a ConfigError where the Q-Former looks at features of another width."""
+    if channels != config.image_width:
+        raise ConfigError(f"the tower's features are {channels} wide, and qformer.image_width is {config.image_width}")
 
 
 class QFormerBridge(Connector):
