@@ -2,6 +2,7 @@
 
 VQA, VizWiz, OK-VQA   {"questions": [{"question_id", "image_id", "question"}]} in one file, and in another
                       {"annotations": [{"question_id", "answers": [{"answer"}], "answer_type"}]}
+ChartQA               [{"imgname", "query", "label"}]
 DocVQA, TextVQA       {"data": [{"questionId" or "question_id", "question", "image" or "image_id", "answers": ["..."]}]}
 """
 
@@ -39,7 +40,7 @@ class VqaFiles:
 
 def holds_vqa(folder: Path) -> bool:
     """Whether there is a JSON file that looks like questions."""
-    return bool(_named(folder, "question") or _with_data(folder))
+    return bool(_named(folder, "question") or _with_answers(folder))
 
 
 def find_vqa(folder: Path, questions: str, annotations: str) -> VqaFiles:
@@ -52,7 +53,7 @@ def find_vqa(folder: Path, questions: str, annotations: str) -> VqaFiles:
         DataError: there are none, or more than one and none is named.
     """
     if not questions and not _named(folder, "question"):
-        return VqaFiles(_only(_with_data(folder), folder, "questions"), None)
+        return VqaFiles(_only(_with_answers(folder), folder, "questions"), None)
     asked = _chosen(folder, questions, "questions")
     if not annotations and "questions" not in read_json(asked):
         return VqaFiles(asked, None)
@@ -80,13 +81,13 @@ def _named(folder: Path, word: str) -> list[Path]:
     return [path for path in sorted(folder.glob("*.json")) if word in path.name.lower()]
 
 
-def _with_data(folder: Path) -> list[Path]:
-    """JSON files whose first letters promise a list of "data"."""
+def _with_answers(folder: Path) -> list[Path]:
+    """JSON files whose first letters promise questions with their answers."""
     found = []
     for path in sorted(folder.glob("*.json")):
         with path.open(encoding="utf-8") as file:
             head = file.read(2000)
-        if '"data"' in head and '"question' in head:
+        if ('"data"' in head and '"question' in head) or ('"imgname"' in head and '"query"' in head):
             found.append(path)
     return found
 
@@ -122,7 +123,10 @@ def _entries(files: VqaFiles) -> tuple[list[dict[str, Any]], dict[str, Mapping[s
     """Questions in one form, and what is known of each by its id."""
     plain = read_json(files.questions)
     if files.annotations is None:
-        entries = _documents(_list_of(plain, "data", files.questions), files.questions)
+        if isinstance(plain, list):
+            entries = _charts(plain, files.questions)
+        else:
+            entries = _documents(_list_of(plain, "data", files.questions), files.questions)
         return entries, {str(entry["question_id"]): entry for entry in entries}
     entries = _list_of(plain, "questions", files.questions)
     check_entries(entries, ("question_id", "image_id", "question"), files.questions)
@@ -137,6 +141,14 @@ def _entries(files: VqaFiles) -> tuple[list[dict[str, Any]], dict[str, Mapping[s
             )
     subtype = str(plain.get("data_subtype", ""))
     return [entry | {"subtype": subtype} for entry in entries], {str(one["question_id"]): one for one in annotations}
+
+
+def _charts(entries: Sequence[Any], path: Path) -> list[dict[str, Any]]:
+    check_entries(entries, ("imgname", "query", "label"), path)
+    return [
+        {"question_id": number, "image_id": one["imgname"], "question": one["query"], "answers": [one["label"]]}
+        for number, one in enumerate(entries)
+    ]
 
 
 def _documents(entries: Sequence[Any], path: Path) -> list[dict[str, Any]]:

@@ -129,6 +129,15 @@ def test_documents(tmp_path: Path) -> None:
     assert next(iter(found)) == "anls"
 
 
+def test_charts(tmp_path: Path) -> None:
+    PIL.Image.new("RGB", (20, 20), "red").save(tmp_path / "chart.png")
+    labels = ("104", "Red", "106")
+    write(tmp_path / "test_human.json", [{"imgname": "chart.png", "query": "how many?", "label": x} for x in labels])
+    found = evaluated(Writer(lambda *_: "100"), str(tmp_path), score="relaxed", blind="grey").metrics
+    assert found["relaxed"].value == found["relaxed_grey_picture"].value == pytest.approx(1 / 3)  # 104, and not 106
+    assert found["accuracy"].value == 0.0
+
+
 def test_scenes_and_their_report(tmp_path: Path) -> None:
     scenes = Scenes("test", 6, SceneConfig(size=32, min_objects=2, words=0))
     truth = {

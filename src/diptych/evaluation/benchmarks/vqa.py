@@ -1,16 +1,16 @@
 """Visual question answering: the soft accuracy of free or chosen answers, by the official rule.
 
-Data are a folder of official files (VQA, OK-VQA, VizWiz, TextVQA, DocVQA: evaluation/vqa_files.py) with its pictures,
-scenes, whose questions have one answer each, or conversations of one question with one answer about one picture.
-Beside the accuracy stand that of the same questions asked of other pictures, what the picture adds, and, as
-chance, the accuracy of the one answer for each kind of question that would do best.
+Data are a folder of official files (VQA, OK-VQA, VizWiz, TextVQA, DocVQA, ChartQA: evaluation/vqa_files.py), scenes,
+whose questions have one answer each, or conversations of one question with one answer about one picture. Beside the
+accuracy stand that of the same questions asked of other pictures, what the picture adds, and, as chance, the accuracy
+of the one answer for each kind of question that would do best.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -36,6 +36,7 @@ from diptych.evaluation.encoding import reasons
 from diptych.evaluation.files import AnnotationFolder
 from diptych.evaluation.lave import Lave
 from diptych.evaluation.metrics.anls import anls
+from diptych.evaluation.metrics.relaxed_accuracy import relaxed_accuracy
 from diptych.evaluation.metrics.vqa_accuracy import accuracy_of_all, normalised, soft_accuracy
 from diptych.evaluation.picture_folder import PictureFolder
 from diptych.evaluation.questions import Asking, Blind, Question, Reply, chooses, replies, verb_of
@@ -47,6 +48,10 @@ from diptych.evaluation.vqa_files import find_vqa, holds_vqa, read_vqa
 REQUIRES = ("answer|generate_text",)
 SENTENCES = True
 DATA = "scenes?count=200"
+
+_SCORES: dict[str, Callable[[str, Sequence[str]], float]] = {
+    "accuracy": soft_accuracy, "anls": anls, "relaxed": relaxed_accuracy,
+}  # fmt: skip
 holds_files = holds_vqa
 
 
@@ -63,7 +68,7 @@ class Settings:
             own choices, or else the commonest answers of the evaluated questions.
         commonest: how many of these.
         max_tokens: of an answer that is written by `generate_text`.
-        score: "accuracy", or "anls" for data of documents, whose headline it is; both are in the result then.
+        score: "accuracy", "anls" for documents or "relaxed" for charts; the headline, beside which the accuracy stands.
         selective: whether the model says how sure it is, and is scored by what it should have left unanswered.
         judge: a language model that rates the answers too (LAVE): a `transformers` folder or hub id; "" for none.
         judge_revision: the commit of a hub id.
@@ -78,7 +83,7 @@ class Settings:
     candidates: str = ""
     commonest: int = 100
     max_tokens: int = 16
-    score: Literal["accuracy", "anls"] = "accuracy"
+    score: Literal["accuracy", "anls", "relaxed"] = "accuracy"
     selective: bool = False
     judge: str = ""
     judge_revision: str = ""
@@ -167,8 +172,8 @@ def _with_candidates(questions: list[Question], settings: Settings) -> tuple[lis
     return [one if one.choices else replace(one, choices=found) for one in questions], note
 
 
-def _worth(settings: Settings) -> Any:
-    return anls if settings.score == "anls" else soft_accuracy
+def _worth(settings: Settings) -> Callable[[str, Sequence[str]], float]:
+    return _SCORES[settings.score]
 
 
 def _record(model: Predictor, reply: Reply, settings: Settings, judge: Lave | None) -> SampleRecord:
@@ -189,8 +194,7 @@ def _record(model: Predictor, reply: Reply, settings: Settings, judge: Lave | No
 
 
 def _values(answer: str, references: Sequence[str], settings: Settings) -> dict[str, float]:
-    values = {"accuracy": soft_accuracy(answer, references)}
-    return values | ({"anls": anls(answer, references)} if settings.score == "anls" else {})
+    return {name: _SCORES[name](answer, references) for name in dict.fromkeys(("accuracy", settings.score))}
 
 
 def _metrics(
