@@ -80,7 +80,10 @@ def run(model: Predictor, source: Source, settings: Settings, records: Records) 
             records.add(_record(model, one, None if other is None else questions[other], settings))
     done = [one for one in questions if records.done[one.key].status == "ok"]
     if not done:
-        raise DataError(f"not one of {len(questions)} questions could be asked: {reasons(records)}")
+        raise DataError(
+            f"not one of {len(questions)} questions could be asked: {reasons(records)}; VisDial's pictures are "
+            f"looked for in images/, or where visdial.images says"
+        )
     verb = Verb.TEXT_LIKELIHOOD if ranks_by_likelihood(model) else Verb.SCORE
     return Outcome(_metrics(done, records), {}, (verb,))
 

@@ -122,7 +122,10 @@ def run(model: Predictor, source: Source, settings: Settings, records: Records) 
         records.add(_record(model, reply, settings, judge))
     done = [question for question in questions if records.done[question.key].status == "ok"]
     if not done:
-        raise DataError(f"not one of {len(questions)} questions could be asked: {reasons(records)}")
+        raise DataError(
+            f"not one of {len(questions)} questions could be asked: {reasons(records)}; pictures of official "
+            f"files are looked for in images/, or where vqa.images says"
+        )
     constant = constant_answers(done, _worth(settings))
     metrics = _metrics(done, records, settings, {kind: value for kind, (_, value) in constant.items()})
     extras: dict[str, Any] = {
