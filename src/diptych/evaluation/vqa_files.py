@@ -1,7 +1,8 @@
 """Questions with answers of people in the formats in which they are published, beside a folder of pictures.
 
-VQA, VizWiz, OK-VQA   {"questions": [{"question_id", "image_id", "question"}]} in one file, and in another
+VQA, OK-VQA           {"questions": [{"question_id", "image_id", "question"}]} in one file, and in another
                       {"annotations": [{"question_id", "answers": [{"answer"}], "answer_type"}]}
+VizWiz                [{"image", "question", "answers": [{"answer"}], "answer_type"}], or as VQA
 ChartQA               [{"imgname", "query", "label"}]
 DocVQA, TextVQA       {"data": [{"questionId" or "question_id", "question", "image" or "image_id", "answers": ["..."]}]}
 """
@@ -87,7 +88,8 @@ def _with_answers(folder: Path) -> list[Path]:
     for path in sorted(folder.glob("*.json")):
         with path.open(encoding="utf-8") as file:
             head = file.read(2000)
-        if ('"data"' in head and '"question' in head) or ('"imgname"' in head and '"query"' in head):
+        known = ('"data"', '"question'), ('"imgname"', '"query"'), ('"question"', '"answers"')
+        if any(all(name in head for name in names) for names in known):
             found.append(path)
     return found
 
@@ -123,10 +125,11 @@ def _entries(files: VqaFiles) -> tuple[list[dict[str, Any]], dict[str, Mapping[s
     """Questions in one form, and what is known of each by its id."""
     plain = read_json(files.questions)
     if files.annotations is None:
-        if isinstance(plain, list):
+        if isinstance(plain, list) and plain and isinstance(plain[0], dict) and "imgname" in plain[0]:
             entries = _charts(plain, files.questions)
         else:
-            entries = _documents(_list_of(plain, "data", files.questions), files.questions)
+            own = plain if isinstance(plain, list) else _list_of(plain, "data", files.questions)
+            entries = _documents(own, files.questions)
         return entries, {str(entry["question_id"]): entry for entry in entries}
     entries = _list_of(plain, "questions", files.questions)
     check_entries(entries, ("question_id", "image_id", "question"), files.questions)
@@ -155,10 +158,10 @@ def _documents(entries: Sequence[Any], path: Path) -> list[dict[str, Any]]:
     check_entries(entries, ("question",), path)
     found = []
     for number, entry in enumerate(entries):
-        key = entry.get("question_id", entry.get("questionId"))
         image = entry.get("image", entry.get("image_id"))
+        key = entry.get("question_id", entry.get("questionId", image))
         if key is None or image is None:
-            raise DataError(f"{path}: entry {number} has no question_id, or no image")
+            raise DataError(f"{path}: entry {number} has no image")
         types = entry.get("question_types") or []
         kind = entry.get("answer_type") or (types[0] if len(types) == 1 else "several kinds" if types else "")
         found.append(

@@ -129,6 +129,22 @@ def test_documents(tmp_path: Path) -> None:
     assert next(iter(found)) == "anls"
 
 
+def test_a_list_with_everything(tmp_path: Path) -> None:
+    for colour in ("red", "blue"):
+        PIL.Image.new("RGB", (20, 20), colour).save(tmp_path / f"{colour}.png")
+    rows = [
+        {"image": f"{colour}.png", "question": "what colour?", "answers": people(red=10), "answer_type": "other"}
+        for colour in ("red", "blue")
+    ]
+    write(tmp_path / "val.json", rows)
+    result = evaluated(Writer(sees), str(tmp_path), tmp_path / "out")
+    assert result.metrics["accuracy"].value == 0.5
+    assert {record.key for record in read_samples(tmp_path / "out" / "vqa")} == {"red.png", "blue.png"}
+    write(tmp_path / "val.json", [{"question": "what colour?", "answers": []}])
+    with pytest.raises(DataError, match="entry 0 has no image"):
+        evaluated(Writer(sees), str(tmp_path))
+
+
 def test_charts(tmp_path: Path) -> None:
     PIL.Image.new("RGB", (20, 20), "red").save(tmp_path / "chart.png")
     labels = ("104", "Red", "106")
