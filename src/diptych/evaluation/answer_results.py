@@ -65,7 +65,7 @@ def means_with_control(
     own = [_values(records, question)[name] for question in done]
     mean_chance = sum(chance[question.kind] for question in done) / len(done)
     metrics = {name: mean_metric(own, units, mean_chance, seed)}
-    if blind:
+    if blind != "none":
         metrics |= _control(name, done, records, blind)
     kinds = sorted({question.kind for question in done})
     for kind in kinds if len(kinds) > 1 else ():

@@ -26,7 +26,7 @@ from diptych.evaluation.others import Others
 from diptych.evaluation.progress import shown
 
 BATCH = 16
-Blind = Literal["other", "grey", ""]
+Blind = Literal["other", "grey", "none"]
 """What is shown in the picture's place: that of another question, a grey one, or no such control."""
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -204,4 +204,4 @@ def _few_kinds(questions: list[Question], most: int = 12) -> list[Question]:
     """Where there are more kinds than a table holds, all are one."""
     if len(Counter(question.kind for question in questions)) <= most:
         return questions
-    return [Question(q.key, q.text, q.image, q.picture, q.answers, q.choices, "other") for q in questions]
+    return [replace(question, kind="other") for question in questions]

@@ -105,7 +105,7 @@ def test_scenes_have_the_right_answer_among_four() -> None:
         truth = {one["question"]: one["answer"] for one in asked[visual.pixels_HWC.tobytes()]}.get(question)
         return next((line[0] for line in lines if line[3:] == truth), "?")
 
-    found = evaluated(Writer(knows), scenes, blind="").metrics
+    found = evaluated(Writer(knows), scenes, blind="none").metrics
     assert found["circular"].value == 1.0 and set(shown) == {2, 4}
     assert {"circular_yes_no", "circular_colour", "circular_number"} <= set(found)
 

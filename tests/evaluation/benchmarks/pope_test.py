@@ -118,7 +118,7 @@ class Boxed:
 def test_questions_of_boxes(tmp_path: Path) -> None:
     """Who says what usually stands in a kitchen is right of kitchens, and sees a cup on the lone table."""
     kitchen = Writer(lambda visual, question: "yes" if re.search("cup|table", question) else "no")
-    found = evaluated(kitchen, Boxed(), tmp_path, each=2, blind="").metrics
+    found = evaluated(kitchen, Boxed(), tmp_path, each=2, blind="none").metrics
     # 5 kitchens are answered rightly, 4 streets wrongly, all with two of each; of the table the cup is wrong.
     assert found["adversarial_accuracy"].value == pytest.approx((5 * 4 + 0 + 1) / (9 * 4 + 2))
     assert found["adversarial_recall"].value == pytest.approx((5 * 2 + 1) / 19)
@@ -153,7 +153,7 @@ def test_pope_as_it_is_published(shared_data: Path, tmp_path: Path) -> None:
         pytest.skip(f"no POPE at {files}")
     name = json.loads((files / "coco_pope_random.json").read_text().splitlines()[0])["image"]
     PIL.Image.new("RGB", (8, 8), "red").save(tmp_path / name)
-    result = evaluated(Writer(lambda *_: "yes"), str(files), images=str(tmp_path), blind="")
+    result = evaluated(Writer(lambda *_: "yes"), str(files), images=str(tmp_path), blind="none")
     assert (result.counts.evaluated, result.counts.skipped) == (18, 9000 - 18)
     for way in ("random", "popular", "adversarial"):
         assert result.metrics[f"{way}_f1"].value == pytest.approx(2 / 3)

@@ -28,7 +28,7 @@ TRUTH = {
 
 
 def evaluated(model: Any, data: Any = SCENES, folder: Path | None = None, **settings: Any) -> Result:
-    (result,) = evaluate(model, ["vqa"], data, folder=folder, settings={"vqa": {"blind": "", **settings}})
+    (result,) = evaluate(model, ["vqa"], data, folder=folder, settings={"vqa": {"blind": "none", **settings}})
     return result
 
 

@@ -81,7 +81,7 @@ def test_who_does_not_look_gains_nothing(folder: Path) -> None:
     assert (blind["accuracy_gain"].value, blind["accuracy_gain_standard_error"].value) == (0.0, 0.0)
     grey = evaluated(Writer(sees), str(folder), blind="grey").metrics
     assert grey["accuracy_grey_picture"].value == pytest.approx((0.9 + 0 + 0 + 1) / 4)  # argmax of grey is red
-    assert "accuracy_other_picture" not in evaluated(Writer(sees), str(folder), blind="").metrics
+    assert "accuracy_other_picture" not in evaluated(Writer(sees), str(folder), blind="none").metrics
 
 
 def test_other_verbs(folder: Path) -> None:
@@ -101,7 +101,7 @@ def test_other_verbs(folder: Path) -> None:
 
 def test_the_prompt_is_recorded_as_it_was_put(folder: Path) -> None:
     model = Writer(sees)
-    evaluated(model, str(folder), folder / "out", prompt="{} One word.", blind="")
+    evaluated(model, str(folder), folder / "out", prompt="{} One word.", blind="none")
     assert set(model.asked) == {"what colour? One word.", "is it red? One word."}
     assert {record.prompt for record in read_samples(folder / "out" / "vqa")} == set(model.asked)
     with pytest.raises(ConfigError, match=r"has no \{\}"):
@@ -195,7 +195,7 @@ def test_conversations_of_one_answer(tmp_path: Path) -> None:
 
 def test_pictures_that_are_not_there_are_counted(folder: Path) -> None:
     (folder / "images" / "val2014" / "COCO_val2014_000000000002.jpg").unlink()
-    counts = evaluated(Writer(sees), str(folder), blind="").counts
+    counts = evaluated(Writer(sees), str(folder), blind="none").counts
     assert (counts.evaluated, counts.skipped) == (3, 1)
     for path in (folder / "images" / "val2014").iterdir():
         path.unlink()
@@ -213,7 +213,7 @@ def test_files_that_do_not_belong_together_are_refused(folder: Path) -> None:
     with pytest.raises(DataError, match=r"question 99 has no question in v2_Questions_val2014.json"):
         evaluated(Writer(sees), str(folder))
     write(annotations, {"annotations": [{"question_id": 10, "answers": people(red=4, pink=6)}]})
-    counts = evaluated(Writer(sees), str(folder), blind="").counts
+    counts = evaluated(Writer(sees), str(folder), blind="none").counts
     assert (counts.evaluated, counts.skipped) == (1, 3)
     write(annotations, {"annotations": [{"question_id": 10, "answers": []}]})
     with pytest.raises(DataError, match="none of the questions has an answer of people"):
@@ -242,7 +242,10 @@ def test_vizwiz_as_it_is_published(shared_data: Path, tmp_path: Path) -> None:
     for number in range(40):
         PIL.Image.new("RGB", (8, 8), "blue").save(tmp_path / f"VizWiz_val_{number:08d}.jpg")
     (result,) = evaluate(
-        Writer(lambda *_: "unanswerable"), ["vqa"], str(files), settings={"vqa": {"images": str(tmp_path), "blind": ""}}
+        Writer(lambda *_: "unanswerable"),
+        ["vqa"],
+        str(files),
+        settings={"vqa": {"images": str(tmp_path), "blind": "none"}},
     )
     assert (result.counts.evaluated, result.counts.skipped) == (40, 4319 - 40)
     found = result.metrics

@@ -50,7 +50,7 @@ class Settings:
 
     Attributes:
         prompt: how a question is put, with {} for it; the official questions end with "Please answer yes or no."
-        blind: what stands in the picture's place in the control: "other", "grey", or "" for no control.
+        blind: what stands in the picture's place in the control: "other", "grey", or "none" for no control.
         choose: whether a model that writes is to choose between "yes" and "no" all the same.
     """
 

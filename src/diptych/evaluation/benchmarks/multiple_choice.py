@@ -43,7 +43,7 @@ class Settings:
     Attributes:
         options: the most options of a question of scenes: the right one, and others drawn by the seed.
         instruction: stands below the lettered options.
-        blind: what stands in the picture's place in the control: "other", "grey", or "" for no control.
+        blind: what stands in the picture's place in the control: "other", "grey", or "none" for no control.
         choose: whether a model that writes is to choose among the options' texts all the same.
         max_tokens: of an answer that is written by `generate_text`.
         file: the TSV where a folder has several.

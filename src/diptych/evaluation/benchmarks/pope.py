@@ -46,7 +46,7 @@ class Settings:
         prompt: how a question is put, with {} for it.
         question: what is asked of data with boxes, with {} for "a red circle".
         each: the most objects of such a picture that are asked for, and with them as many absent ones.
-        blind: what stands in the picture's place in the control: "other", "grey", or "" for no control.
+        blind: what stands in the picture's place in the control: "other", "grey", or "none" for no control.
         choose: whether a model that writes is to choose between "yes" and "no" all the same.
         images: the folder of the pictures of official files; "" for `images` beside them.
     """

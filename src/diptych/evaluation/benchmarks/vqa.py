@@ -62,7 +62,7 @@ class Settings:
     Attributes:
         prompt: how a question is put, with {} for it: "{} Answer with one word."
         blind: what stands in the picture's place in the control: "other" for the picture of another question, "grey",
-            or "" for no control.
+            or "none" for no control.
         choose: whether a model that writes is to choose one of a question's choices all the same.
         candidates: a file of answers, one a line, from which a model that does not write chooses; "" for a question's
             own choices, or else the commonest answers of the evaluated questions.
