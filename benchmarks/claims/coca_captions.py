@@ -17,7 +17,7 @@ from _sources import as_run
 from diptych.core.source import Source
 from diptych.recipes.coca_tiny import CocaRun, coca_tiny
 
-SAMPLES = 16_000
+SAMPLES = 11_200
 LIMIT = 300
 
 
