@@ -17,7 +17,7 @@ from diptych.data.conversations import ConversationBatch, ConversationConfig, Co
 from diptych.data.text import Tokenizer
 from diptych.layers.connectors import Connector, ConnectorConfig
 from diptych.layers.pretrained import backbone_from_config
-from diptych.models.pretrained_backbone._adapted_language import adapt
+from diptych.models.pretrained_backbone._adapted_language import adapted
 from diptych.models.pretrained_backbone._language_folder import language_from_config
 from diptych.models.pretrained_backbone._language_model import LanguageModel
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures
@@ -108,17 +108,17 @@ class PrefixPredictor(Talker[C], Generic[C]):
         if words.vocab_size > language.vocabulary:
             raise ConfigError(f"the tokenizer has {words.vocab_size} tokens, the language model {language.vocabulary}")
         bridge = config.bridge(features, channels, language.width)
-        return cls.MODULE(tower, bridge, language, adapt(language, config.adapter))
+        return cls.MODULE(tower, bridge, *adapted(language, config.adapter))
 
     def merged(self) -> Self:
         """The same model with its adapter added into the language model's weights: nothing is left of it but its words.
 
         Raises:
-            ConfigError: there is no adapter.
+            ConfigError: there is no adapter, or one that stands beside the weights.
         """
         config: Any = self.config
-        if config.adapter.method == "none":
-            raise ConfigError(f"{self.name} has no adapter that could be merged")
+        if config.adapter.method in ("none", "prompt"):
+            raise ConfigError(f"{self.name} has no adapter that could be merged: its method is {config.adapter.method}")
         module = merged(self.module)
         module.adapter = frozenset()
         return type(self)(replace(config, adapter=LanguageAdapterConfig()), self.processor, module, self.name)
