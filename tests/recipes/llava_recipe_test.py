@@ -16,7 +16,8 @@ from diptych.data.captions_only import CaptionsOnly
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.data.text_only import TextOnly
-from diptych.recipes.llava_tiny import answered, llava_tiny
+from diptych.recipes._answered import answered
+from diptych.recipes.llava_tiny import llava_tiny
 from diptych.training import checkpoint, state
 
 SHORT = ["--data", "scenes?size=48&objects=2&words=0&count=64", "--batch_size", "8", "--budget.steps", "3",

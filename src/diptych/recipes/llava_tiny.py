@@ -9,8 +9,6 @@ from pathlib import Path
 import torch
 
 from diptych.capabilities.predictor import Predictor
-from diptych.core.sample import Sample
-from diptych.core.source import Source
 from diptych.data.captions_only import CaptionsOnly
 from diptych.data.chat import PlainTemplate, Template, read_template
 from diptych.data.conversations import ConversationConfig, ConversationProcessor
@@ -24,6 +22,7 @@ from diptych.models.pretrained_backbone import llava
 from diptych.models.pretrained_backbone._language_folder import read_language
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures
 from diptych.models.pretrained_backbone._prefixed import Trained
+from diptych.recipes._answered import answered
 from diptych.recipes._earlier import EarlierStage
 from diptych.recipes._own_parts import OwnParts
 from diptych.recipes._picture_rows import Pass, picture_features
@@ -118,22 +117,6 @@ class LlavaRun(OwnParts):
         if context.world.size > 1:
             torch.distributed.barrier()
         return picture_features(root, self.training_data(), tower, image, how, self.mirrored)
-
-
-@torch.inference_mode()
-def answered(model: Predictor, source: Source, most: int) -> float:
-    """The share of the first questions of a source that a model answers word for word."""
-    samples: list[Sample] = [source[index] for index in range(min(most, len(source)))]
-    asked = [sample for sample in samples if len(sample.turns) > 1]
-    if not asked:
-        return 0.0
-    said = model.answer([one.image for one in asked], [one.turns[0].text for one in asked])
-    right = [_plain(text) == _plain(one.turns[1].text) for text, one in zip(said, asked, strict=True)]
-    return sum(right) / len(right)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.lower().split()).rstrip(".")
 
 
 def llava_tiny() -> LlavaRun:
