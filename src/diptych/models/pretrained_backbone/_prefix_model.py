@@ -159,14 +159,16 @@ class PrefixTask(Task[ConversationBatch], Generic[C]):
 
     def __init__(
         self, config: C, processor: ConversationProcessor, tower: PatchFeatures, language: LanguageModel,
-        trained: Trained,
+        trained: Trained, packed: int = 0,
     ) -> None:  # fmt: skip
         """
         Args:
             tower, language: pretrained; what of them is trained is `trained`'s to say.
+            packed: tokens of a row that conversations share (layers/packing.py); 0 for a row each.
 
         Raises:
-            ConfigError: the tower is trained, and the processor gives features of it that were computed before.
+            ConfigError: conversations cannot share rows in this language model; or the tower is trained, and the
+                processor gives features of it that were computed before.
         """
         super().__init__()
         if trained.tower and processor.features is not None:
@@ -177,6 +179,7 @@ class PrefixTask(Task[ConversationBatch], Generic[C]):
         self.processor = processor
         self.model = self.PREDICTOR.build(config, processor, tower, language)
         self.model.set_trained(trained)
+        self.model.set_packed(packed)
 
     def losses(self, batch: ConversationBatch, phase: str = "main") -> Losses:
         return {"answers": answers_part(self.model, batch)}
