@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
+from typing import Any
 
+import peft
 import pytest
 import torch
 import transformers
@@ -19,6 +22,7 @@ from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.layers.connectors import ConnectorConfig
 from diptych.models.pretrained_backbone import llava
+from diptych.models.pretrained_backbone._adapted_language import PromptedLanguage
 from diptych.models.pretrained_backbone._language_model import LanguageModel
 from diptych.models.pretrained_backbone._prefixed import Trained
 from diptych.models.pretrained_backbone._tiny_parts import tiny_parts
@@ -83,6 +87,49 @@ def test_the_adapter_alone_is_trained_of_the_language_model(method: Method, lang
     task.losses(batch)["answers"].sum.backward()
     optimizer.step()
     assert {name for name, one in task.named_parameters() if not torch.equal(one, before[name])} == trained
+
+
+@pytest.mark.parametrize("language", ["llama", "gpt2"])
+def test_learned_vectors_stand_before_all_that_is_read(language: str, tmp_path: Path) -> None:
+    """They alone are trained of the language model; texts are written, saved and loaded with them."""
+    task = task_with("prompt", language).train()
+    trained = {name for group in task.trainable()["main"] for name in group.parameters}
+    assert {name for name in trained if ".language." in name} == {"model.language.prompt_PD"}
+    assert task.model.language.get_parameter("prompt_PD").shape == (16, task.model.language.width)
+    batch = next(iter(EvaluationBatches(SOURCE, task.processor, 6, 1, 0.0)))
+    task.losses(batch)["answers"].sum.backward()
+    assert float(task.model.language.get_parameter("prompt_PD").grad.abs().sum()) > 0
+    model = task.predictor()
+    model.module.eval()
+    asked = [[SOURCE[3].image, "what colour?"], [SOURCE[1].image, "what is in the top left, if anything?"]]
+    said = model.generate_text(asked, TextSampling(6))
+    assert said == [model.generate_text([one], TextSampling(6))[0] for one in asked]
+    write_model(model, tmp_path)
+    assert load(tmp_path).generate_text(asked, TextSampling(6)) == said
+    with pytest.raises(ConfigError, match="its method is prompt"):
+        model.merged()
+
+
+def test_learned_vectors_are_those_of_peft() -> None:
+    task = task_with("prompt", "gpt2")
+    prompted = task.model.language.double()
+    assert isinstance(prompted, PromptedLanguage) and isinstance(prompted.language, TransformersLm)
+    theirs: Any = peft.get_peft_model(
+        copy.deepcopy(prompted.language.model), peft.PromptTuningConfig("CAUSAL_LM", num_virtual_tokens=16)
+    ).eval()
+    theirs.prompt_encoder.default.embedding.weight.data = prompted.prompt_PD.data.clone()
+    theirs.double()
+    x = torch.randn(2, 7, prompted.width, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    labels = torch.arange(14).view(2, 7)
+    said = prompted.said(x, torch.tensor([7, 7]), labels)
+    wanted = theirs(inputs_embeds=x, attention_mask=torch.ones(2, 7)).logits
+    torch.testing.assert_close(prompted.logits(said.states_BAD), wanted, rtol=0, atol=1e-10)
+    assert said.labels_BA[:, 15:22].tolist() == labels.tolist()  # from the last learned vector on
+    rows = [x[0], x[1, :4]]
+    first = prompted.decoder(rows, 20).next_logits(None)
+    torch.testing.assert_close(first[0], wanted[0, -1], rtol=0, atol=1e-6)
+    with pytest.raises(ConfigError, match=r"adapter\.tokens 300 leave no room"):
+        PromptedLanguage(prompted.language, 300)
 
 
 def test_an_adapter_waits_for_its_round() -> None:

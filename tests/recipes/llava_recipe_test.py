@@ -9,19 +9,23 @@ import torch
 
 from diptych.capabilities.load import load
 from diptych.cli import main
+from diptych.core.records.results import read_result
 from diptych.core.records.run_folder import RunFolder
 from diptych.core.sample import Sample
 from diptych.core.sampling import TextSampling
 from diptych.data.captions_only import CaptionsOnly
+from diptych.data.chat import PlainTemplate
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.data.text_only import TextOnly
-from diptych.recipes.llava_tiny import answered, llava_tiny
+from diptych.models.pretrained_backbone import llava
+from diptych.recipes._answered import answered
+from diptych.recipes.llava_tiny import llava_tiny
 from diptych.training import checkpoint, state
 
 SHORT = ["--data", "scenes?size=48&objects=2&words=0&count=64", "--batch_size", "8", "--budget.steps", "3",
          "--captions.steps", "2", "--evaluate_every", "3", "--log_every", "1"]  # fmt: skip
-PARTS = ["--contrast.steps", "2", "--words.steps", "2"]
+PARTS = ["--contrast.steps", "2", "--words.steps", "2", "--language.tied"]
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +68,32 @@ def test_folders_take_the_place_of_own_parts(run: Path, tmp_path: Path, capsys: 
     assert list(dict.fromkeys(line["stage"] for line in lines)) == ["captions", "train"]
     assert main(["train", "llava_tiny", "--run", str(tmp_path / "x"), *SHORT, "--image_tower", "nowhere"]) != 0
     assert "--image_tower: no folder at nowhere" in capsys.readouterr().err
+
+
+def test_a_captioner_on_folders_reports_captions_beside_those_of_neighbours(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"image_tower": run / "artifacts" / "tower", "language_model": run / "artifacts" / "language"}
+    options = ["--data", "scenes?size=48&count=40&min_objects=2", "--image.size", "48", "--batch_size", "8"]
+    options += ["--budget.samples", "0", "--budget.steps", "2", "--evaluate_every", "0", "--no-compile-tower"]
+    words = [word for name, folder in given.items() for word in (f"--{name}", str(folder))]
+    assert main(["train", "flickr8k_captioner", "--run", str(tmp_path / "run"), *options, *words]) == 0
+    result = read_result(RunFolder(tmp_path / "run").evaluation / "captioning")
+    assert result.split == "val" and result.counts.evaluated == 40
+    said = capsys.readouterr().out
+    for name in ("cider", "cider_nearest_picture", "cider_consensus_of_30", "cider_constant_caption"):
+        assert f"val {name} {result.metrics[name].value:.3f}" in said
+    model = load(tmp_path / "run")
+    assert isinstance(model, llava.LlavaPredictor)
+    assert model.processor.template == PlainTemplate(user="<start>", assistant="", between="", end="<end>")
+    pixels = model.pixels([Scenes("test", 1)[0].image])
+    (vector,) = model.encode_image([Scenes("test", 1)[0].image])
+    mean = model.module.tower(pixels).mean(1)[0]
+    torch.testing.assert_close(vector, mean / mean.norm())
+    for name in given:
+        others = [word for word in words if word not in (f"--{name}", str(given[name]))]
+        assert main(["train", "flickr8k_captioner", "--run", str(tmp_path / name), *options, *others]) != 0
+        assert f"name a transformers folder with --{name} PATH" in capsys.readouterr().err
 
 
 def test_parts_are_trained_on_other_scenes() -> None:

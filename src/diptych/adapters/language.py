@@ -1,10 +1,10 @@
-"""Small trained parts inside a frozen language model, through peft: LoRA, DoRA, VeRA.
+"""Small trained parts of a frozen language model: LoRA, DoRA and VeRA inside it, through peft; vectors before it.
 
 LoRA   W = W_0 + (alpha / r) B A                                             (Hu et al. 2021, arXiv 2106.09685)
 DoRA   W = m (W_0 + (alpha / r) B A) / |W_0 + (alpha / r) B A|, by output    (Liu et al. 2024, arXiv 2402.09353)
 VeRA   W = W_0 + diag(b) B diag(d) A, with A and B random, frozen and shared (Kopiczko et al. 2024, arXiv 2310.11454)
 
-All are at first the frozen map itself, and can be added into it in the end (`lora.merged`). They have no dropout:
+These are at first the frozen map itself, and can be added into it in the end (`lora.merged`). They have no dropout:
 what is drawn here is a function of the data.
 """
 
@@ -19,7 +19,7 @@ from diptych.adapters.lora import peft_for
 from diptych.core.errors import ConfigError
 from diptych.layers.causal_block import CausalAttention
 
-Method = Literal["none", "lora", "dora", "vera"]
+Method = Literal["none", "lora", "dora", "vera", "prompt"]
 _D_INITIAL = 0.1
 """Of VeRA's d, as published."""
 
@@ -29,22 +29,27 @@ class LanguageAdapterConfig:
     """What is trained of a language model instead of all of it; the defaults are MiniGPT-v2's LoRA, switched off.
 
     Attributes:
-        method: "none" for nothing.
+        method: "none" for nothing; "lora", "dora" and "vera" change linear maps; "prompt" is learned vectors before all
+            that is read.
         rank: r.
         alpha: of LoRA and DoRA, whose change is multiplied by alpha / rank.
         targets: last parts of the names of the maps that are changed; none for those of queries, keys and values in our
             own trunk, where keys and values are one matrix (so A is shared by the two), and for peft's choice in a
             model of `transformers` (of most: queries and values).
+        tokens: of "prompt": how many vectors.
     """
 
     method: Method = "none"
     rank: int = 64
     alpha: float = 16.0
     targets: tuple[str, ...] = ()
+    tokens: int = 16
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha <= 0:
-            raise ConfigError(f"adapter.rank {self.rank} and adapter.alpha {self.alpha} must be above 0")
+        if min(self.rank, self.tokens) < 1 or self.alpha <= 0:
+            raise ConfigError(
+                f"adapter.rank {self.rank}, adapter.alpha {self.alpha} and adapter.tokens {self.tokens} must be above 0"
+            )
 
 
 def add_adapter(module: nn.Module, config: LanguageAdapterConfig) -> frozenset[str]:
@@ -60,7 +65,7 @@ def add_adapter(module: nn.Module, config: LanguageAdapterConfig) -> frozenset[s
         ConfigError: no such maps, or peft does not know which to take of this model.
         MissingExtra: peft is not installed.
     """
-    assert config.method != "none", "an adapter"
+    assert config.method in ("lora", "dora", "vera"), "a method that changes linear maps"
     peft = peft_for(config.method)
     before = {name for name, _ in module.named_parameters()}
     maps = _maps(module, config)

@@ -46,7 +46,7 @@ class CausalTransformer(nn.Module):
 
     def forward(
         self, x_BTD: Tensor, cache: KeyValueCache | None = None, mask_BTS: Tensor | None = None,
-        memory_BMC: Tensor | None = None, memory_mask_B1M: Tensor | None = None,
+        memory_BMC: Tensor | None = None, memory_mask_B1M: Tensor | None = None, places_BT: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """States [B, T, D] after the last norm.
 
@@ -55,6 +55,8 @@ class CausalTransformer(nn.Module):
             mask_BTS: True where a token may look, in the place of the causal order; not with a cache.
             memory_BMC: the second sequence, of a stack with `memory_width`.
             memory_mask_B1M: True where it is no padding; None where none of it is.
+            places_BT: int64, the place of each token for its rotary position, where several sequences stand in a row;
+                not with a cache.
 
         Raises:
             DataError: the cache has no room for these tokens.
@@ -63,7 +65,7 @@ class CausalTransformer(nn.Module):
         if cache is not None:
             cache.require_room(tokens)
             mask_BTS = cache.mask(tokens, device)
-        turn = self._turn(x_BTD, cache)
+        turn = self._turn(x_BTD, cache, places_BT)
         for layer, block in enumerate(self.blocks):
             if self.checkpointing and torch.is_grad_enabled():
                 x_BTD = checkpoint(
@@ -80,11 +82,11 @@ class CausalTransformer(nn.Module):
         """An empty cache of this stack."""
         return KeyValueCache(self.config.depth, room, starts_N)
 
-    def _turn(self, x_BTD: Tensor, cache: KeyValueCache | None) -> Turn | None:
+    def _turn(self, x_BTD: Tensor, cache: KeyValueCache | None, places_BT: Tensor | None) -> Turn | None:
         if not self.config.rotary:
             return None
         tokens, device = x_BTD.shape[1], x_BTD.device
         if cache is not None:
             return cache.turn(tokens, self.config.head_width, self.config.rotary, x_BTD)
-        places = torch.arange(tokens, device=device)[None]
+        places = torch.arange(tokens, device=device)[None] if places_BT is None else places_BT
         return turn_of(places, self.config.head_width, self.config.rotary, x_BTD.dtype)

@@ -18,12 +18,15 @@ from diptych.core.processor import BadSample
 from diptych.core.source import Source
 from diptych.data.chat import PlainTemplate
 from diptych.data.conversations import ConversationConfig, ConversationProcessor
-from diptych.data.image_text import ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
 from diptych.data.open import open_source
 from diptych.data.text_only import TextOnly
+from diptych.data.tower_inputs import read_tower_images
 from diptych.layers.causal_block import CausalConfig
+from diptych.layers.pretrained import read_backbone
 from diptych.models.contrastive import clip
 from diptych.models.pretrained_backbone._llama import Llama, LlamaConfig, described, public_state
+from diptych.models.pretrained_backbone._patch_features import PatchFeatures
 from diptych.models.pretrained_backbone._text_task import TextTask
 from diptych.recipes._earlier import EarlierStage
 from diptych.recipes._image_tokens import part_of
@@ -99,6 +102,21 @@ class OwnParts(PairsRun):
         """Where the language model is read from."""
         return Path(self.language_model) if self.language_model else context.artifact(LANGUAGE)
 
+    def features(self, context: Context, layer: int, special: int) -> tuple[PatchFeatures, ImagePreprocessing]:
+        """The tower's features, frozen, and how pictures are prepared for it.
+
+        Args:
+            layer, special: which states, and how many tokens before the patches are left out.
+        """
+        folder = self.tower_folder(context)
+        images = read_tower_images(folder)
+        tower = PatchFeatures(read_backbone(folder, "vision"), False, images.mean, images.std, layer, special)
+        return tower, replace(self.image, mean=images.mean, std=images.std)
+
+    def words_source(self) -> Source:
+        """What an own language model is trained on."""
+        return TextOnly(self._data_of_parts())
+
     def _data_of_parts(self) -> Source:
         """Other scenes than the run's; of other data the same, since there is no more."""
         if self.data.partition("?")[0] != "scenes":
@@ -134,7 +152,7 @@ class OwnParts(PairsRun):
             return TextTask(replace(self.language, vocabulary=words.vocab_size), processor)
 
         settings = self.words.applied_to(self)
-        return Train(WORDS, source=lambda context: TextOnly(self._data_of_parts()), task=task, settings=settings)
+        return Train(WORDS, source=lambda context: self.words_source(), task=task, settings=settings)
 
     def _write_language(self, context: Context, folder: Path) -> None:
         words = fitted_tokenizer(context)

@@ -25,6 +25,7 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from diptych.core.errors import CheckpointError, StorageError
@@ -59,7 +60,8 @@ class TrainingState:
         return cls(task, optimizers, names, average)
 
     def tensors(self) -> Tensors:
-        """Everything by name; sharded tensors stay sharded, and all share their memory with what is trained."""
+        """Everything by name, in the memory of what is trained; sharded tensors stay sharded, and of a weight that
+        stands under two names the second is a copy."""
         found = {f"task/{name}": tensor.detach() for name, tensor in self.task.state_dict().items()}
         for phase, optimizer in self.optimizers.items():
             for name, parameter in self.names[phase].items():
@@ -70,7 +72,7 @@ class TrainingState:
             found["average/updates"] = torch.tensor(self.average.updates)
         if current().is_main:
             found["random"] = torch.get_rng_state()
-        return found
+        return unshared(found)
 
     def restore(self, folder: Path) -> None:
         """Reads what `write` wrote into the places it belongs to, strictly: all of it or none.
@@ -119,6 +121,18 @@ class TrainingState:
         averaged = {name.removeprefix("average/") for name in saved if name.startswith("average/")}
         if self.average is not None and averaged != {*self.average.average, "updates"}:
             raise CheckpointError(f"{folder}: the weight average is of other parameters: {RESTORE}")
+
+
+def unshared(tensors: Tensors) -> Tensors:
+    """With copies of those that share memory with one before (tied weights): safetensors refuses these."""
+    seen: set[int] = set()
+    found = {}
+    for name, tensor in tensors.items():
+        local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+        address = local.untyped_storage().data_ptr()
+        found[name] = tensor.clone() if address and address in seen else tensor
+        seen.add(address)
+    return found
 
 
 def _room(parameter: nn.Parameter, saved: TensorStorageMetadata) -> Tensor:

@@ -92,3 +92,15 @@ class CausalModel(LanguageModel):
 
     def said(self, x_BTD: Tensor, lengths_B: Tensor, labels_BT: Tensor) -> Said:
         return Said(self(x_BTD, lengths_B), F.pad(labels_BT[:, 1:], (0, 1), value=IGNORED))
+
+
+class PackingModel(CausalModel):
+    """Reads several conversations in a row, each as if it were alone."""
+
+    @abstractmethod
+    def said_packed(self, x_BTD: Tensor, lengths_B: Tensor, labels_BT: Tensor, room: int) -> Said:
+        """As `said`, with other rows (layers/packing.py) of at most `room` tokens.
+
+        Raises:
+            ConfigError: a conversation is longer than that.
+        """

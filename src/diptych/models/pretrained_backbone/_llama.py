@@ -13,14 +13,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from diptych.core.errors import ConfigError, DiptychError
+from diptych.core.losses import IGNORED
 from diptych.decoding.decoder import Decoder
 from diptych.decoding.trunk_decoder import TrunkDecoder
 from diptych.layers.causal_block import CausalConfig
 from diptych.layers.causal_transformer import CausalTransformer
 from diptych.layers.few_rows import FewRowsLinear
-from diptych.models.pretrained_backbone._language_model import CausalModel
+from diptych.layers.packing import pack
+from diptych.models.pretrained_backbone._language_model import PackingModel, Said
 
 ARCHITECTURES = ("LlamaForCausalLM",)
 _PLAIN = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "attention_dropout": 0.0}
@@ -41,7 +44,7 @@ class LlamaConfig:
     tied: bool = False
 
 
-class Llama(CausalModel):
+class Llama(PackingModel):
     """Embedding, trunk, head."""
 
     def __init__(self, config: LlamaConfig) -> None:
@@ -74,6 +77,12 @@ class Llama(CausalModel):
     def forward(self, x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
         out: Tensor = self.trunk(x_BTD)  # padding stands behind everything that looks
         return out
+
+    def said_packed(self, x_BTD: Tensor, lengths_B: Tensor, labels_BT: Tensor, room: int) -> Said:
+        packing = pack(lengths_B.tolist(), x_BTD.shape[1], room, x_BTD.device)
+        next_BT = F.pad(labels_BT[:, 1:], (0, 1), value=IGNORED)
+        states_RLD = self.trunk(packing.gather(x_BTD), mask_BTS=packing.mask(), places_BT=packing.places_RL)
+        return Said(states_RLD, packing.labels(next_BT, IGNORED))
 
     def logits(self, states: Tensor) -> Tensor:
         out: Tensor = self.head(states)

@@ -17,7 +17,7 @@ from diptych.data.conversations import ConversationBatch, ConversationConfig, Co
 from diptych.data.text import Tokenizer
 from diptych.layers.connectors import Connector, ConnectorConfig
 from diptych.layers.pretrained import backbone_from_config
-from diptych.models.pretrained_backbone._adapted_language import adapt
+from diptych.models.pretrained_backbone._adapted_language import adapted
 from diptych.models.pretrained_backbone._language_folder import language_from_config
 from diptych.models.pretrained_backbone._language_model import LanguageModel
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures
@@ -108,17 +108,17 @@ class PrefixPredictor(Talker[C], Generic[C]):
         if words.vocab_size > language.vocabulary:
             raise ConfigError(f"the tokenizer has {words.vocab_size} tokens, the language model {language.vocabulary}")
         bridge = config.bridge(features, channels, language.width)
-        return cls.MODULE(tower, bridge, language, adapt(language, config.adapter))
+        return cls.MODULE(tower, bridge, *adapted(language, config.adapter))
 
     def merged(self) -> Self:
         """The same model with its adapter added into the language model's weights: nothing is left of it but its words.
 
         Raises:
-            ConfigError: there is no adapter.
+            ConfigError: there is no adapter, or one that stands beside the weights.
         """
         config: Any = self.config
-        if config.adapter.method == "none":
-            raise ConfigError(f"{self.name} has no adapter that could be merged")
+        if config.adapter.method in ("none", "prompt"):
+            raise ConfigError(f"{self.name} has no adapter that could be merged: its method is {config.adapter.method}")
         module = merged(self.module)
         module.adapter = frozenset()
         return type(self)(replace(config, adapter=LanguageAdapterConfig()), self.processor, module, self.name)
@@ -159,14 +159,16 @@ class PrefixTask(Task[ConversationBatch], Generic[C]):
 
     def __init__(
         self, config: C, processor: ConversationProcessor, tower: PatchFeatures, language: LanguageModel,
-        trained: Trained,
+        trained: Trained, packed: int = 0,
     ) -> None:  # fmt: skip
         """
         Args:
             tower, language: pretrained; what of them is trained is `trained`'s to say.
+            packed: tokens of a row that conversations share (layers/packing.py); 0 for a row each.
 
         Raises:
-            ConfigError: the tower is trained, and the processor gives features of it that were computed before.
+            ConfigError: conversations cannot share rows in this language model; or the tower is trained, and the
+                processor gives features of it that were computed before.
         """
         super().__init__()
         if trained.tower and processor.features is not None:
@@ -177,6 +179,7 @@ class PrefixTask(Task[ConversationBatch], Generic[C]):
         self.processor = processor
         self.model = self.PREDICTOR.build(config, processor, tower, language)
         self.model.set_trained(trained)
+        self.model.set_packed(packed)
 
     def losses(self, batch: ConversationBatch, phase: str = "main") -> Losses:
         return {"answers": answers_part(self.model, batch)}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from diptych.core.errors import ConfigError
 from diptych.data.conversations import ConversationBatch
 from diptych.layers.connectors import Connector
-from diptych.models.pretrained_backbone._language_model import LanguageModel, Said
+from diptych.models.pretrained_backbone._language_model import LanguageModel, PackingModel, Said
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures
 
 
@@ -40,6 +40,7 @@ class Prefixed(nn.Module):
     Attributes:
         adapter: the names of the parameters in the language model that are trained in place of all of them; none where
             it has no adapter.
+        room: tokens of a row in training, into which as many conversations are put as fit; 0 for a row each.
     """
 
     def __init__(
@@ -47,6 +48,20 @@ class Prefixed(nn.Module):
     ) -> None:
         super().__init__()
         self.tower, self.connector, self.language, self.adapter = tower, connector, language, adapter
+        self.room = 0
+
+    def set_packed(self, room: int) -> None:
+        """Has conversations share rows of so many tokens; 0 for a row each.
+
+        Raises:
+            ConfigError: the language model cannot tell them apart.
+        """
+        if room and not isinstance(self.language, PackingModel):
+            raise ConfigError(
+                "conversations cannot share rows in this language model: models of transformers are used as they are, "
+                "and only Llama, on our own trunk, keeps them apart exactly; set packed to 0"
+            )
+        self.room = room
 
     def set_trained(self, trained: Trained) -> None:
         """Freezes what is not trained; gradients go through a frozen language model all the same."""
@@ -80,6 +95,8 @@ class Prefixed(nn.Module):
             seen_PD = self.seen(batch).flatten(0, 1).to(x_BTD.dtype)
             assert int(batch.places_BT.sum()) == len(seen_PD), "as many places as pictures have vectors"
             x_BTD = x_BTD.masked_scatter(batch.places_BT[..., None], seen_PD)
+        if self.room and isinstance(self.language, PackingModel):
+            return self.language.said_packed(x_BTD, batch.lengths_B, batch.labels_BT, self.room)
         return self.language.said(x_BTD, batch.lengths_B, batch.labels_BT)
 
     def logits(self, states: Tensor) -> Tensor:

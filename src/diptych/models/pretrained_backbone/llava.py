@@ -5,7 +5,7 @@ of two layers). Two rounds: the connector alone on captions, then the connector 
 the loss on what the assistant says alone. Any connector will do here, any vision tower and causal language model of
 `transformers`; Llama runs on our own trunk.
 
-B conversations, T tokens, V vocabulary.
+B conversations, N pictures, S features of a picture, C their width.
 """
 
 from __future__ import annotations
@@ -13,17 +13,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from diptych.capabilities.load import folder_of
 from diptych.core.sample import Sample
 from diptych.layers.connectors import ConnectorConfig
+from diptych.models._batches import batches
 from diptych.models.pretrained_backbone._llava_export import write_folder
 from diptych.models.pretrained_backbone._llava_folder import read_folder
 from diptych.models.pretrained_backbone._prefix_model import PrefixConfig, PrefixPredictor, PrefixTask
 from diptych.models.pretrained_backbone._prefixed import Trained
+from diptych.models.pretrained_backbone._talker import PREDICTION_BATCH
 from diptych.models.pretrained_backbone._tiny_parts import tiny_parts
 
-VERBS = ("generate_text", "text_likelihood", "answer")
+VERBS = ("encode_image", "generate_text", "text_likelihood", "answer")
 READS = ("LlavaForConditionalGeneration",)
 
 
@@ -35,10 +42,17 @@ class Config(PrefixConfig):
 
 
 class LlavaPredictor(PrefixPredictor[Config]):
-    """Talks about pictures."""
+    """Talks about pictures; its vector of one is the tower's, before the bridge."""
 
     VERBS = VERBS
     CONFIG = Config
+
+    @torch.inference_mode()
+    def encode_image(self, visuals: Sequence[Any]) -> Tensor:
+        """Unit vectors [N, C] on the CPU: the mean of the tower's features."""
+        towers = (self.module.tower(self.pixels(some).to(self.device)) for some in batches(visuals, PREDICTION_BATCH))
+        rows = [F.normalize(features_NSC.mean(1), dim=-1).float().cpu() for features_NSC in towers]
+        return torch.cat(rows) if rows else torch.zeros(0)
 
 
 class LlavaTask(PrefixTask[Config]):
