@@ -52,7 +52,7 @@ def _plain(one: Any, evidence: Any) -> dict[str, Any]:
         "family": str(one.route.family),
         "model": one.route.title,
         "recipe": one.recipe,
-        "tiny_recipe": one.route.recipe,
+        "tried_on_scenes": one.route.recipe,
         "needs": {str(need): how or "not possible" for need, how in one.how.items()},
         "weight": one.weight,
         "for": [{"why": reason.text, "source": reason.source} for reason in one.pros],
@@ -75,8 +75,8 @@ def _print(found: list[dict[str, Any]], most: int = 5) -> None:
                 console.print(f"   {sign} {reason['why']} [dim]\\[{reason['source']}][/dim]")
         for line in one["measured"]:
             console.print(f"   = {line}")
-        console.print(
-            f"   diptych train {one['recipe']} --data DATA      (try it first: diptych train {one['tiny_recipe']})"
-        )
+        console.print(f"   diptych train {one['recipe']} --data DATA")
+        if one["tried_on_scenes"] not in ("", one["recipe"]):
+            console.print(f"   or first, on scenes: diptych train {one['tried_on_scenes']}")
     if rest := found[most:]:
         console.print("\nThen: " + ", ".join(one["model"] for one in rest))

@@ -37,11 +37,13 @@ class Advice:
     """One route for one situation.
 
     Attributes:
+        recipe: to begin with.
         how: need -> how it is met; None where it is not.
         reasons: for and against, the heaviest first.
     """
 
     route: Route
+    recipe: str
     how: dict[Need, str | None]
     reasons: tuple[Reason, ...]
 
@@ -53,11 +55,6 @@ class Advice:
     @property
     def weight(self) -> int:
         return sum(reason.weight for reason in self.reasons)
-
-    @property
-    def recipe(self) -> str:
-        """The recipe to begin with: on one's own data where there is one for it."""
-        return self.route.own
 
     @property
     def pros(self) -> list[Reason]:
@@ -74,7 +71,9 @@ def advise(situation: Situation, routes: Sequence[Route] = ROUTES) -> list[Advic
     for route in routes:
         how = {need: route.how(need) for need in situation.needs}
         reasons = [reason for rule in RULES for reason in rule(route, situation)]
-        found.append(Advice(route, how, tuple(sorted(reasons, key=lambda one: -abs(one.weight)))))
+        recipe = route.on_parts if situation.parts or not route.recipe else route.recipe
+        reasons.sort(key=lambda one: -abs(one.weight))
+        found.append(Advice(route, recipe or route.recipe, how, tuple(reasons)))
     return sorted(found, key=lambda one: (len(one.unmet), -one.weight))
 
 

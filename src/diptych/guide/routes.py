@@ -26,23 +26,22 @@ class Route:
 
     Attributes:
         model: the name of its file; the verbs stand in it.
-        recipe: that runs as it is, on built-in scenes.
-        own: a recipe for one's own data, with `--data`; the same one where it does for both.
-        parts: whether it stands on pretrained parts.
+        recipe: that needs data alone, the built-in scenes or one's own; "" where there is none.
+        on_parts: that takes pretrained parts from folders; "" where there is none.
+        parts: whether it stands on pretrained parts in any case.
     """
 
     family: Family
     title: str
     model: str
     recipe: str
-    own: str
+    on_parts: str = ""
     parts: bool = False
 
     def verbs(self) -> dict[Verb, str]:
         """Verb -> how the model has it, from the literal in its file."""
-        return {
-            verb: origin.how for verb, origin in reachable(discovery.models()[self.model].literal("VERBS", ())).items()
-        }
+        native = discovery.models()[self.model].literal("VERBS", ())
+        return {verb: origin.how for verb, origin in reachable(native).items()}
 
     def how(self, need: Need) -> str | None:
         """How a need is met: "native", the rule that gives the verb, or None."""
@@ -50,18 +49,14 @@ class Route:
 
 
 ROUTES = (
-    Route(Family.CONTRASTIVE, "CLIP from scratch", "clip", "clip_tiny", "clip_tiny"),
-    Route(
-        Family.CONTRASTIVE, "CLIP on pretrained towers (LiT)", "locked_clip", "clip_tiny", "flickr8k_lit", parts=True
-    ),
-    Route(
-        Family.CONTRASTIVE, "public CLIP weights, fine-tuned", "fine_tuned", "clip_tiny", "clip_finetune", parts=True
-    ),
-    Route(Family.EARLY, "VisualBERT", "visualbert", "visualbert_tiny", "visualbert_tiny"),
+    Route(Family.CONTRASTIVE, "CLIP from scratch", "clip", "clip_tiny"),
+    Route(Family.CONTRASTIVE, "CLIP on locked towers", "locked_clip", "", "flickr8k_lit", parts=True),
+    Route(Family.CONTRASTIVE, "public CLIP, fine-tuned", "fine_tuned", "", "clip_finetune", parts=True),
+    Route(Family.EARLY, "VisualBERT", "visualbert", "visualbert_tiny"),
     Route(Family.MASKED, "MaskVLM", "maskvlm", "maskvlm_tiny", "flickr8k_maskvlm"),
     Route(Family.MASKED, "FLAVA", "flava", "flava_tiny", "flickr8k_flava"),
     Route(Family.GENERATIVE, "CoCa", "coca", "coca_tiny", "flickr8k_coca"),
-    Route(Family.GENERATIVE, "Chameleon", "chameleon", "chameleon_tiny", "chameleon_tiny"),
-    Route(Family.GENERATIVE, "Stable Diffusion", "stable_diffusion", "stable_diffusion_tiny", "stable_diffusion_tiny"),
+    Route(Family.GENERATIVE, "Chameleon", "chameleon", "chameleon_tiny"),
+    Route(Family.GENERATIVE, "Stable Diffusion", "stable_diffusion", "stable_diffusion_tiny"),
     Route(Family.BACKBONES, "LLaVA", "llava", "llava_tiny", "llava_tiny", parts=True),
 )
