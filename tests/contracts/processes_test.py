@@ -24,6 +24,8 @@ SHARES: dict[tuple[Parallel, int], tuple[int, ...]] = {
     ("fsdp", 2): (4, 4),
     ("fsdp", 4): (2, 2, 2, 2),
 }
+# Four processes are slow on two cores.
+WORLDS = [pytest.param(key, marks=[pytest.mark.slow] if key[1] == 4 else []) for key in SHARES]
 NAMES = [(case.module.__name__, case.name) for case in CASES]
 
 
@@ -52,7 +54,7 @@ def one_case(case: Case, kind: Parallel, shares: tuple[int, ...]) -> dict[str, T
     return {**found, **gradients}
 
 
-@pytest.fixture(scope="module", params=SHARES, ids=lambda key: f"{key[0]}-{key[1]}")
+@pytest.fixture(scope="module", params=WORLDS, ids=lambda key: f"{key[0]}-{key[1]}")
 def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the numbers of every model; starting processes takes longer than what they compute."""
     folder = tmp_path_factory.mktemp("processes")

@@ -15,7 +15,7 @@ from diptych.evaluation.reporting.progress_pictures import progress, read_pictur
 from diptych.layers.perceptual_network import BackboneFeatures
 from diptych.recipes.vqgan_tiny import VqganRun
 
-SHORT = ["--threads", "1", "--evaluate_every", "20", "--log_every", "1", "--held_out", "16"]
+SHORT = ["--threads", "1", "--image.size", "32", "--evaluate_every", "20", "--log_every", "1", "--held_out", "16"]
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,12 @@ def one_process(rank: int, shares: tuple[int, ...], kind: parallel.Parallel, mic
 
 @pytest.mark.parametrize(
     ("shares", "kind", "micro"),
-    [((5, 3), "ddp", 8), ((2, 1, 5), "ddp", 2), ((4, 4), "fsdp", 8), ((2, 2, 2, 2), "fsdp", 1)],
+    [
+        pytest.param((5, 3), "ddp", 8, marks=pytest.mark.slow),
+        ((2, 1, 5), "ddp", 2),
+        ((4, 4), "fsdp", 8),
+        pytest.param((2, 2, 2, 2), "fsdp", 1, marks=pytest.mark.slow),
+    ],
     ids=["two", "three, in micro-batches", "sharded", "four, sharded, in micro-batches"],
 )
 def test_several_processes_have_the_loss_and_gradients_of_one(

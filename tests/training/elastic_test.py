@@ -58,7 +58,10 @@ def test_two_processes_see_and_learn_what_one_does(alone: Path, pair: Path) -> N
     require_equal(pair, alone, 1e-5)
 
 
-@pytest.mark.parametrize("first", [(1, "ddp"), (2, "fsdp"), (4, "ddp"), (4, "fsdp")], ids=lambda f: f"{f[1]}-{f[0]}")
+FIRST = [(1, "ddp"), (2, "fsdp"), *(pytest.param((4, kind), marks=pytest.mark.slow) for kind in ("ddp", "fsdp"))]
+
+
+@pytest.mark.parametrize("first", FIRST, ids=lambda f: f"{f[1]}-{f[0]}")
 def test_a_run_stopped_on_some_processes_goes_on_on_others(
     alone: Path, tmp_path: Path, first: tuple[int, Parallel]
 ) -> None:
@@ -72,15 +75,21 @@ def test_a_run_stopped_on_some_processes_goes_on_on_others(
 
 KILLED = {
     "one process": Kill((1,), 11, name="seen"),
-    "the main process": Kill((0,), 11, name="seen"),
-    "all processes": Kill((0, 1), 8, name="seen"),
     "one process while it writes a checkpoint": Kill((1,), 2, name="shard"),
     "the main process while it writes a checkpoint": Kill((0,), 3, name="model.safetensors"),
-    "the main process before a checkpoint gets its name": Kill((0,), 2, name=".train-"),
 }
 
 
-@pytest.mark.parametrize("kill", KILLED.values(), ids=KILLED)
+KILLED_SLOWLY = {
+    "the main process": Kill((0,), 11, name="seen"),
+    "all processes": Kill((0, 1), 8, name="seen"),
+    "the main process before a checkpoint gets its name": Kill((0,), 2, name=".train-"),
+}
+KILLS = [pytest.param(kill, id=name) for name, kill in KILLED.items()]
+KILLS += [pytest.param(kill, id=name, marks=pytest.mark.slow) for name, kill in KILLED_SLOWLY.items()]
+
+
+@pytest.mark.parametrize("kill", KILLS)
 def test_a_killed_run_goes_on_bit_for_bit(pair: Path, tmp_path: Path, kill: Kill) -> None:
     folder = tmp_path / "run"
     codes = run_session(2, folder, SeenRun(), kill, "killed")

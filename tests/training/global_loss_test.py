@@ -74,7 +74,7 @@ def ring(rank: int, shares: tuple[int, ...], kind: parallel.Parallel, micro: int
 
 @pytest.mark.parametrize(
     ("shares", "kind", "micro"),
-    [((5, 3), "ddp", 8), ((2, 1, 5), "ddp", 2), ((4, 4), "fsdp", 2)],
+    [pytest.param((5, 3), "ddp", 8, marks=pytest.mark.slow), ((2, 1, 5), "ddp", 2), ((4, 4), "fsdp", 2)],
     ids=["two", "three, in micro-batches", "sharded, in micro-batches"],
 )
 def test_a_ring_of_processes_has_the_loss_and_gradients_of_one(

@@ -100,9 +100,9 @@ def flickr8k_captioner() -> CaptionerRun:
         packed=128,
         cached=True,
         mirrored=True,
-        batch_size=128,
-        budget=Budget(samples=120_000),
-        optimizer=AdamWConfig(lr=4e-3, weight_decay=0.05),
+        batch_size=32,
+        budget=Budget(samples=40_000),
+        optimizer=AdamWConfig(lr=3e-3, weight_decay=0.05),
         schedule=WarmupCosine(warmup=50),
-        evaluate_every=235,
+        evaluate_every=625,
     )

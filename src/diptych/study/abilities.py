@@ -63,6 +63,8 @@ ABILITIES = (
     ),
     Ability("Matching", "matching", {"accuracy_expected": "own caption above another's"}),
     Ability("Captioning", "captioning", {"cider": "CIDEr", "pair_precision": "coloured shapes that are there"}),
+    Ability("Answering", "vqa", {"accuracy": "questions answered"}, {"accuracy": "accuracy_other_picture"}),
+    Ability("Grounding", "grounding", {"accuracy": "boxes at IoU 0.5"}, {"accuracy": "accuracy_swapped"}),
     Ability(
         "Masked words",
         "masked_words",

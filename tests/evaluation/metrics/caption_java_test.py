@@ -14,6 +14,7 @@ JAVA = shutil.which("java") is not None and find_spec("pycocoevalcap") is not No
 needs_java = pytest.mark.skipif(not JAVA, reason="needs Java and pycocoevalcap")
 
 
+@pytest.mark.slow
 @needs_java
 def test_meteor_of_tokens_is_the_servers() -> None:
     # What pycocoevalcap 1.2 gives for the tokens of these, without punctuation.

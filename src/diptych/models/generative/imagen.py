@@ -41,6 +41,7 @@ from diptych.data.image_text import (
 from diptych.data.text import Tokenizer
 from diptych.decoding.diffusion_sampler import sample
 from diptych.layers.frozen_text import T5Text
+from diptych.models.generative._diffusion_classifier import ClassifierConfig
 from diptych.models.generative._diffusion_predictor import DiffusionPredictor, Space, guided, streams
 from diptych.models.generative._dropped_texts import with_dropped
 from diptych.models.generative._imagen_module import Config, Imagen, StageConfig, Told
@@ -240,5 +241,6 @@ def tiny_tasks(samples: Sequence[Sample]) -> dict[str, ImagenTask]:
         replace(one, unet=replace(one.unet, channels=(16, 32), attended=(False, True), heads=(2,)))
         for one in sizes.stages
     )
-    sizes = replace(sizes, stages=stages, text=replace(sizes.text, depth=1, context=128), steps=4)
+    few = ClassifierConfig(((4, 1),), bound=8)
+    sizes = replace(sizes, stages=stages, text=replace(sizes.text, depth=1, context=128), steps=4, classifier=few)
     return {"all": ImagenTask(sizes, processor), "last": ImagenTask(sizes, processor, stage=2)}

@@ -42,6 +42,7 @@ from diptych.layers.conv_autoencoder import AutoencoderConfig
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.unet import UNetConfig
 from diptych.models.generative import _diffusers_pipeline as public
+from diptych.models.generative._diffusion_classifier import ClassifierConfig
 from diptych.models.generative._diffusion_predictor import DiffusionPredictor, Space
 from diptych.models.generative._dropped_texts import with_dropped
 from diptych.models.generative._latent_module import Config, LatentDiffusion, Told
@@ -177,6 +178,7 @@ def tiny_tasks(samples: Sequence[Sample]) -> dict[str, StableDiffusionTask]:
         TextConfig(tokenizer.vocab_size, 128, 32, 1, 2, 64),
         guidance=2.0,
         steps=4,
+        classifier=ClassifierConfig(((4, 1),), bound=8),
     )
     padded = replace(sizes, prediction="v_prediction", text=replace(sizes.text, padding="constant"))
     words, constant = TextPreprocessing(128), TextPreprocessing(128, pad_to_max=True)

@@ -1,0 +1,74 @@
+"""What a study measured of the routes, as lines beside the advice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from diptych.core.errors import DataError
+from diptych.guide.situation import Need
+
+_BENCHMARKS = {
+    Need.RETRIEVAL: "retrieval",
+    Need.LABELS: "zero_shot_classification",
+    Need.MATCHING: "matching",
+    Need.CAPTIONS: "captioning",
+    Need.ANSWERS: "vqa",
+    Need.PICTURES: "prompt_agreement",
+}
+_COSTS = ("flops", "seconds")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The rows of a study; none where none is named."""
+
+    rows: tuple[dict[str, Any], ...] = ()
+    costs: dict[str, Any] = field(default_factory=dict)
+
+    def of(self, recipe: str, needs: Iterable[Need]) -> list[str]:
+        """A line for each number of a recipe that says something of the needs, and one for what it cost."""
+        wanted = {_BENCHMARKS[need] for need in needs}
+        lines = [
+            _line(row, row["cells"][recipe]["metric"])
+            for row in self.rows
+            if row["benchmark"] in wanted and row["cells"].get(recipe, {}).get("metric")
+        ]
+        if lines and recipe in self.costs:
+            cost = self.costs[recipe]
+            seconds = cost["seconds"] + cost["earlier_seconds"]
+            lines.append(
+                f"for {(cost['flops'] + cost['earlier_flops']) / 1e12:.3g} TFLOPs, {seconds:.0f} s of training"
+            )
+        return lines
+
+
+def _line(row: dict[str, Any], metric: dict[str, Any]) -> str:
+    share = metric["unit"] == "share"
+
+    def said(number: float) -> str:
+        return f"{100 * number:.1f} %" if share else f"{number:.3g}"
+
+    interval = f" [{said(metric['low'])}, {said(metric['high'])}]" if metric["low"] is not None else ""
+    chance = f", chance {said(row['chance'])}" if row["chance"] is not None else ""
+    return f"{row['ability']}, {row['title']}: {said(metric['value'])}{interval}{chance}"
+
+
+def read_evidence(path: Path | None) -> Evidence:
+    """The numbers of a study.json; nothing where none is named.
+
+    Raises:
+        DataError: the file is not there, or no study's.
+    """
+    if path is None:
+        return Evidence()
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        return Evidence(tuple(plain["rows"]), plain["costs"])
+    except OSError as error:
+        raise DataError(f"no study at {path}: `diptych study` writes study.json") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no study.json") from error
