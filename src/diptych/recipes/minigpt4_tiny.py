@@ -38,7 +38,7 @@ class MiniGpt4Run(OwnParts):
     """
 
     model: minigpt4.Config = field(default_factory=lambda: minigpt4.Config(None))
-    pairs: EarlierStage = field(default_factory=lambda: EarlierStage(300, 32, 3e-3))
+    pairs: EarlierStage = field(default_factory=lambda: EarlierStage(200, 32, 3e-3))
     few: int = 400
     prompt: str = "What does the picture show?"
     max_length: int = 256
@@ -102,9 +102,9 @@ def minigpt4_tiny() -> MiniGpt4Run:
         vocab_size=512,
         threads=1,
         batch_size=32,
-        budget=Budget(steps=200),
+        budget=Budget(steps=100),
         optimizer=AdamWConfig(lr=1e-3, weight_decay=0.0),
         schedule=WarmupCosine(warmup=20),
         log_every=50,
-        evaluate_every=200,
+        evaluate_every=100,
     )
