@@ -16,6 +16,7 @@ KINDS: dict[str, tuple[ConnectorConfig, int]] = {
     "linear": (ConnectorConfig("linear"), 16),
     "adjacent": (ConnectorConfig("linear", adjacent=4), 4),
     "mlp": (ConnectorConfig("mlp"), 16),
+    "pooled": (ConnectorConfig("pooled", queries=3), 3),
     "average": (ConnectorConfig("average", queries=4), 4),
     "attention": (ConnectorConfig("attention", queries=3, heads=2), 3),
     "resampler": (ConnectorConfig("resampler", queries=5, heads=2), 5),
@@ -56,6 +57,14 @@ def test_means_are_of_squares_of_the_grid() -> None:
         connector.map.bias.zero_()  # type: ignore[union-attr]
     x = torch.randn(1, S, C)
     torch.testing.assert_close(connector(x)[0, 1], x[0, [2, 3, 6, 7]].mean(0))
+
+
+def test_a_prefix_is_one_map_of_the_mean_feature() -> None:
+    """Frozen: a row of the map's weights a number, the first vector's numbers first."""
+    connector: Any = ConnectorConfig("pooled", queries=3).build(S, C, D)
+    x = torch.randn(2, S, C)
+    whole = x.mean(1) @ connector.map.weight.T + connector.map.bias
+    torch.testing.assert_close(connector(x)[:, 1], whole[:, D : 2 * D])
 
 
 def test_the_mlp_is_that_of_llava() -> None:

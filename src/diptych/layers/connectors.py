@@ -26,7 +26,7 @@ class Connector(nn.Module, ABC):
         """[B, Q, D]."""
 
 
-Kind = Literal["linear", "mlp", "average", "attention", "resampler", "abstractor", "mapl"]
+Kind = Literal["linear", "mlp", "pooled", "average", "attention", "resampler", "abstractor", "mapl"]
 _SQUARE = ("average", "abstractor")
 
 
@@ -36,11 +36,12 @@ class ConnectorConfig:
 
     Attributes:
         kind: "linear", a map of each feature (MiniGPT-4, the first LLaVA); "mlp", two maps with GELU between them
-            (LLaVA-1.5, arXiv 2310.03744); "average", means over a smaller grid, then a map, and "attention", learned
+            (LLaVA-1.5, arXiv 2310.03744); "pooled", one map of the mean feature to all Q vectors (Frozen, arXiv
+            2106.13884); "average", means over a smaller grid, then a map, and "attention", learned
             queries that attend once (both MM1, arXiv 2403.09611, section 3.2); "resampler" (Flamingo, arXiv
             2204.14198); "abstractor" (C-Abstractor: Honeybee, arXiv 2312.06742); "mapl" (arXiv 2210.07179).
         adjacent: of "linear": features that are put side by side first, in raster order (MiniGPT-v2: 4).
-        queries: Q of the last five; a square number where they keep a grid.
+        queries: Q of all but the first two; a square number where they keep a grid.
         depth: blocks of "resampler", "abstractor" (on each side of its mean) and "mapl".
         heads: of attention.
         hidden: width inside "abstractor" and "mapl".
@@ -84,6 +85,8 @@ class ConnectorConfig:
                 return _Linear(self.adjacent, channels, width)
             case "mlp":
                 return _Mlp(channels, width)
+            case "pooled":
+                return _Pooled(count, channels, width)
             case "average":
                 return _AveragePool(side, channels, width)
             case "attention":
@@ -116,6 +119,19 @@ class _Mlp(Connector):
     def forward(self, features_BSC: Tensor) -> Tensor:
         out: Tensor = self.down(F.gelu(self.up(features_BSC)))
         return out
+
+
+class _Pooled(Connector):
+    """What there is in the picture, without where: a prefix of the language model."""
+
+    def __init__(self, queries: int, channels: int, width: int) -> None:
+        super().__init__()
+        self.queries = queries
+        self.map = nn.Linear(channels, queries * width)
+
+    def forward(self, features_BSC: Tensor) -> Tensor:
+        out: Tensor = self.map(features_BSC.mean(1))
+        return out.view(len(out), self.queries, -1)
 
 
 class _AveragePool(Connector):

@@ -17,19 +17,20 @@ from diptych.models.pretrained_backbone._patch_features import PatchFeatures
 
 
 def tiny_parts(
-    samples: Sequence[Sample], slots: int, template: PlainTemplate | None = None
+    samples: Sequence[Sample], slots: int, template: PlainTemplate | None = None, pictures: int = 1
 ) -> tuple[ConversationProcessor, PatchFeatures, Llama]:
     """A processor whose tokenizer is fitted to the samples, a tower of pictures of 32 pixels, and a language model.
 
     Args:
         slots: tokens of a picture.
+        pictures: the most of a conversation.
     """
     template = template or PlainTemplate(end="<end>")
     said = [turn.text for sample in samples for turn in sample.turns]
     names = f"{template.user} {template.assistant}"
     words = Tokenizer.fit([*said, *(text for sample in samples for text in sample.texts), names], 400)
     image = ImagePreprocessing(32, mean=(0.5,) * 3, std=(0.5,) * 3, views=None)
-    processor = ConversationProcessor(ConversationConfig(image, slots, max_length=256), words, template)
+    processor = ConversationProcessor(ConversationConfig(image, slots, pictures, max_length=256), words, template)
     tower = PatchFeatures(tiny_vision_backbone(32, 32), False, image.mean, image.std)
     sizes = LlamaConfig(CausalConfig(64, 2, 2, 128), words.vocab_size, 512)
     return processor, tower, Llama(sizes)
