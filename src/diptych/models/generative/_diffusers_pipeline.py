@@ -25,7 +25,7 @@ from diptych.objectives.diffusion import Betas, NoiseSchedule, Prediction
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 MEAN = STD = (0.5, 0.5, 0.5)
 
-_KINDS: dict[str, Literal["ddim", "ddpm", "dpm_solver", "pndm"]] = {
+KINDS: dict[str, Literal["ddim", "ddpm", "dpm_solver", "pndm"]] = {
     "DDIMScheduler": "ddim",
     "DDPMScheduler": "ddpm",
     "DPMSolverMultistepScheduler": "dpm_solver",
@@ -140,9 +140,9 @@ def _prediction(plain: dict[str, Any], folder: Path) -> Prediction:
 
 def _sampler(plain: dict[str, Any], folder: Path) -> SamplerConfig:
     name = plain.get("_class_name")
-    if name not in _KINDS:
-        raise ConfigError(f"{folder}: a {name} is not done here, {', '.join(_KINDS)} are")
-    kind = _KINDS[name]
+    if name not in KINDS:
+        raise ConfigError(f"{folder}: a {name} is not done here, {', '.join(KINDS)} are")
+    kind = KINDS[name]
     for setting, value in _SCHEDULER_ONLY.items():
         if value is not None and plain.get(setting, value) != value:
             raise ConfigError(f"{folder}: {setting} = {plain[setting]!r} is not done here, {value!r} is")

@@ -69,6 +69,28 @@ def read_sizes(folder: Path) -> tuple[UNetConfig, int]:
     return config, int(size[0] if isinstance(size, list) else size)
 
 
+def described(config: UNetConfig, side: int) -> dict[str, Any]:
+    """What `read_sizes` reads of a U-Net on a grid of this side."""
+    kinds = {attends: name for name, attends in _ATTENDS.items()}
+    return {
+        "_class_name": "UNet2DConditionModel",
+        **_ONLY,
+        "sample_size": side,
+        "in_channels": config.inputs,
+        "out_channels": config.outputs,
+        "block_out_channels": list(config.channels),
+        "layers_per_block": config.blocks,
+        "down_block_types": [kinds[one] for one in config.attended],
+        "up_block_types": [_UP[one] for one in reversed(config.attended)],
+        "mid_block_type": _MIDDLE,
+        "attention_head_dim": config.heads[0] if len(config.heads) == 1 else list(config.heads),
+        "norm_num_groups": config.groups,
+        "cross_attention_dim": config.text,
+        "use_linear_projection": config.linear,
+        "transformer_layers_per_block": config.depth,
+    }
+
+
 def _each(value: int | list[int]) -> tuple[int, ...]:
     return tuple(value) if isinstance(value, list) else (value,)
 

@@ -42,6 +42,7 @@ from diptych.layers.conv_autoencoder import AutoencoderConfig
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.unet import UNetConfig
 from diptych.models.generative import _diffusers_pipeline as public
+from diptych.models.generative._diffusers_export import write_folder
 from diptych.models.generative._diffusion_classifier import ClassifierConfig
 from diptych.models.generative._diffusion_predictor import DiffusionPredictor, Space
 from diptych.models.generative._dropped_texts import with_dropped
@@ -201,3 +202,12 @@ def weights_from(reference: str | Path) -> StableDiffusionPredictor:
     module = StableDiffusionPredictor.build(config, processor)
     public.load_weights(module, folder, config)
     return StableDiffusionPredictor(config, processor, module, folder.name)
+
+
+def export_to(predictor: StableDiffusionPredictor, folder: Path) -> None:
+    """Writes a diffusers StableDiffusionPipeline folder.
+
+    Raises:
+        ConfigError: the model has a part that StableDiffusionPipeline does not.
+    """
+    write_folder(predictor.module, predictor.processor, predictor.name, folder)
