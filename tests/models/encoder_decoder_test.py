@@ -20,7 +20,7 @@ from diptych.core.losses import IGNORED
 from diptych.core.sampling import TextSampling
 from diptych.decoding.beam import beam_search
 from diptych.decoding.write import write
-from diptych.models.pretrained_backbone._adapted_language import adapt
+from diptych.models.pretrained_backbone._adapted_language import adapted
 from diptych.models.pretrained_backbone._encoder_decoder import EncoderDecoder, last_answers
 from diptych.models.pretrained_backbone._language_folder import language_from_config, language_of, read_language
 
@@ -150,6 +150,6 @@ def test_an_adapter_goes_into_both_halves(tmp_path: Path) -> None:
     pytest.importorskip("peft")
     saved(tmp_path, "t5")
     ours = read(tmp_path).float()
-    names = adapt(ours, LanguageAdapterConfig("lora", rank=2))
+    _, names = adapted(ours, LanguageAdapterConfig("lora", rank=2))
     own = {name for name, _ in ours.named_parameters()}
     assert names <= own and {name.split(".")[1] for name in names} == {"encoder", "decoder"}

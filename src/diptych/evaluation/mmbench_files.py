@@ -11,7 +11,8 @@ import base64
 import binascii
 import csv
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -83,10 +84,19 @@ def _file(folder: Path, name: str) -> Path:
     return found[0]
 
 
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """Lifts the csv module's limit, which pictures exceed, and puts it back: it is the whole process's."""
+    before = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
 def _rows(path: Path) -> dict[int, Row]:
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # pictures are longer than Python's own limit
     found: dict[int, Row] = {}
-    with path.open(encoding="utf-8", newline="") as file:
+    with _long_fields(), path.open(encoding="utf-8", newline="") as file:
         for number, row in enumerate(csv.DictReader(file, delimiter="\t"), 2):
             if not row["index"].isdigit():
                 raise DataError(f"{path}, line {number}: the index is '{row['index']}', and no number")
