@@ -5,6 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # at run time they are imported where they are used, so that help answers without torch
+    from diptych.study.config import StudyConfig
+    from diptych.study.findings import RunRecord
 
 
 def main(arguments: list[str]) -> int:
@@ -41,23 +46,20 @@ def main(arguments: list[str]) -> int:
     return study(config, options.out, options.processes, report_only=options.report)
 
 
-def study(config: object, out: Path, processes: int, *, report_only: bool = False) -> int:
+def study(config: StudyConfig, out: Path, processes: int, *, report_only: bool = False) -> int:
     """Runs what is missing, and writes table and page; 1 when nothing at all finished."""
     from diptych.core.errors import ConfigError
-    from diptych.data.open import open_source
-    from diptych.study.config import StudyConfig
     from diptych.study.findings import read_runs
     from diptych.study.page import write_page
     from diptych.study.queue import run_all
     from diptych.study.record import write_record
     from diptych.training.configured import recipe
 
-    assert isinstance(config, StudyConfig)
     if processes < 0:
         raise ConfigError(f"{processes} processes: give 1 or more, or 0 for one a core")
     for name in config.recipes:
         recipe(name)  # a wrong name is told before anything runs
-    open_source(config.data, "test")
+    require_held_out(config.data)
     if not report_only:
         gpus = _gpus() if config.device == "cuda" else 0
         run_all(config.runs(), out, processes or gpus or os.cpu_count() or 1, print, gpus)
@@ -69,22 +71,40 @@ def study(config: object, out: Path, processes: int, *, report_only: bool = Fals
     return 0 if any(run.finished for run in runs) else 1
 
 
+def require_held_out(data: str) -> None:
+    """Sees that what a study evaluates on is not what it trains on.
+
+    Raises:
+        DataError: the data cannot be opened, or nothing tells a test split apart.
+    """
+    from diptych.core.errors import DataError
+    from diptych.data.open import open_source
+    from diptych.study.abilities import is_scenes
+
+    test = open_source(data, "test")
+    if is_scenes(data) or data.startswith("hf:"):  # these have splits of their own
+        return
+    if list(open_source(data, "train").keys()) == list(test.keys()):
+        raise DataError(
+            f"{data} has no test split of its own, and a study must not evaluate on what it trained on: put its parts "
+            f"into folders named train and test, or name its files so (photos-train-000.tar, photos-test-000.tar)"
+        )
+
+
 def _gpus() -> int:
     import torch
 
     return torch.cuda.device_count()
 
 
-def print_table(config: object, runs: object) -> None:
+def print_table(config: StudyConfig, runs: list[RunRecord]) -> None:
     """The table of abilities in the terminal."""
     from rich.console import Console
     from rich.table import Table
 
     from diptych.evaluation.reporting.format import MISSING, in_unit
-    from diptych.study.config import StudyConfig
     from diptych.study.findings import table
 
-    assert isinstance(config, StudyConfig) and isinstance(runs, list)
     shown = Table(title=f"{config.budget} each, {config.seeds} seed{'s' * (config.seeds > 1)}, {config.data}")
     for column in ("", *config.recipes, "chance"):
         shown.add_column(column, justify="left" if not column else "right")

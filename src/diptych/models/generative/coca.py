@@ -38,8 +38,7 @@ from diptych.data.image_text import (
     TextPreprocessing,
 )
 from diptych.data.text import Tokenizer
-from diptych.decoding.beam import beam_search
-from diptych.decoding.write import write
+from diptych.decoding.texts import written_texts
 from diptych.layers.feature_map import BackboneMap, saved_backbone
 from diptych.models import _weight_tables as tables
 from diptych.models._batches import batches
@@ -183,10 +182,7 @@ class CocaPredictor(Predictor):
         most = self.processor.config.text.max_length
         decoder = CocaDecoder(self.module, memory, [one.tokens for one in begun], most)
         rooms = [most - len(one.tokens) for one in begun]
-        if sampling.beams > 1:
-            rows = beam_search(decoder, rooms, sampling, [tokenizer.end_id])
-        else:
-            rows = write(decoder, rooms, sampling, [tokenizer.end_id], seeds if sampling.temperature else ())
+        rows = written_texts(decoder, rooms, sampling, [tokenizer.end_id], seeds)
         return [tokenizer.decode(row).strip() for row in rows]
 
     @torch.inference_mode()

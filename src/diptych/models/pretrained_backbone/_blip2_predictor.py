@@ -23,8 +23,7 @@ from diptych.core.sampling import TextSampling, seeds_for
 from diptych.data.image_text import ImageTextConfig, ImageTextProcessor
 from diptych.data.images import ImagePreprocessing
 from diptych.data.text import Tokenizer, pad_tokens
-from diptych.decoding.beam import beam_search
-from diptych.decoding.write import write
+from diptych.decoding.texts import written_texts
 from diptych.layers.pretrained import backbone_from_config
 from diptych.models._batches import batches
 from diptych.models.generative._captioning import Beginning, beginning_of, joined, likelihood_rows
@@ -92,10 +91,7 @@ class Blip2Predictor(Predictor):
         image_NSC = self._see([one.visual for one in begun])
         decoder = QFormerDecoder(self.module, image_NSC, [one.tokens for one in begun], most)
         rooms = [most - len(one.tokens) for one in begun]
-        if sampling.beams > 1:
-            rows = beam_search(decoder, rooms, sampling, [words.end_id])
-        else:
-            rows = write(decoder, rooms, sampling, [words.end_id], seeds if sampling.temperature else ())
+        rows = written_texts(decoder, rooms, sampling, [words.end_id], seeds)
         return [words.decode(row).strip() for row in rows]
 
     @torch.inference_mode()

@@ -26,8 +26,7 @@ from diptych.data.chat import IMAGE
 from diptych.data.conversations import ConversationProcessor, Read
 from diptych.data.images import ImagePreprocessing, pixels_of
 from diptych.data.text import pad_tokens
-from diptych.decoding.beam import beam_search
-from diptych.decoding.write import write
+from diptych.decoding.texts import written_texts
 from diptych.models._batches import batches
 from diptych.models.pretrained_backbone._prefixed import Prefixed
 from diptych.objectives.autoregressive import token_log_probabilities
@@ -74,10 +73,7 @@ class Talker(Predictor, Generic[ConfigT]):
         rows = self._vectors(read, [part for prompt in prompts for part in prompt if not isinstance(part, str)])
         decoder = self.module.language.decoder(rows, most)
         rooms = [most - len(row) for row in rows]
-        if sampling.beams > 1:
-            found = beam_search(decoder, rooms, sampling, [words.end_id])
-        else:
-            found = write(decoder, rooms, sampling, [words.end_id], seeds if sampling.temperature else ())
+        found = written_texts(decoder, rooms, sampling, [words.end_id], seeds)
         return [words.decode(row).strip() for row in found]
 
     @torch.inference_mode()
