@@ -47,18 +47,25 @@ def joined(device: torch.device) -> Iterator[World]:
         if device.type == "cuda":
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    finished = False
     try:
         yield current()
+        finished = True
     finally:
         if joins:
-            leave()
+            leave(wait=finished)
 
 
-def leave() -> None:
+def leave(wait: bool = True) -> None:
     """Leaves the process group, after everything that refers to it was freed.
+
+    `wait`: for the others to come here too. Gloo's threads end a process (SIGABRT) whose neighbour closes a connection
+    that they still read from; who leaves because of an error must not wait.
 
     A DDP wrapper that is freed later takes the group with it while it holds the interpreter lock, and waits for the
     group's threads, one of which may be waiting for that lock: the process would hang.
     """
     gc.collect()
+    if wait:
+        dist.barrier()
     dist.destroy_process_group()
