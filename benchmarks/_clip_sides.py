@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from diptych.core.task import GlobalTask, decay_groups
-from diptych.data.image_text import (
+from diptych.data.batches.image_text import (
     ImagePreprocessing,
     ImageTextBatch,
     ImageTextConfig,
     ImageTextProcessor,
     TextPreprocessing,
 )
-from diptych.data.text import Tokenizer
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models import _open_clip_tables as tables

@@ -17,8 +17,8 @@ from torch import Tensor
 from _clip_sides import CONTEXT, OPTIMIZER, SIZE, VOCABULARY, Step, autocast, task_step
 from diptych.capabilities.load import OPEN_CLIP_CONFIG
 from diptych.core.task import decay_groups
-from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
-from diptych.data.text import Tokenizer
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.models._weight_tables import read
 from diptych.models.generative import _coca_open_clip as public
 from diptych.models.generative import coca

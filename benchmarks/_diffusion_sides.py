@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from diptych.data.text import Tokenizer
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.unet import UNet
 from diptych.models._public_folder import read_weights
 from diptych.models._weight_tables import load_into, read

@@ -18,9 +18,9 @@ from diptych.capabilities.load import load
 from diptych.core.losses import total
 from diptych.core.seeding import permutation, seed_everything
 from diptych.core.source import Source
-from diptych.data.classes import ClassBatch
-from diptych.data.few_shot import classes_of, shots
-from diptych.data.loader import evaluation_batches
+from diptych.data.batches.classes import ClassBatch
+from diptych.data.derived.few_shot import classes_of, shots
+from diptych.data.loading.loader import evaluation_batches
 from diptych.evaluation.compare import compare
 from diptych.models.contrastive._on_base import OnBaseTask, adaptable, class_processor
 from diptych.recipes._forgetting import evaluated, has_classes, other_set

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from _clip_sides import autocast
 from diptych.core.task import decay_groups
-from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, TextPreprocessing
-from diptych.data.mixed_pairs import Kind, Masks, MixedBatch, MixedPairsProcessor
-from diptych.data.text import Tokenizer
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, TextPreprocessing
+from diptych.data.batches.mixed_pairs import Kind, Masks, MixedBatch, MixedPairsProcessor
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models import _weight_tables as tables

@@ -19,8 +19,8 @@ from _llama_sides import VOCABULARY, Size
 from diptych.core.losses import IGNORED
 from diptych.core.sampling import TextSampling
 from diptych.core.task import decay_groups
-from diptych.data.conversations import ConversationBatch
-from diptych.data.text import Tokenizer
+from diptych.data.batches.conversations import ConversationBatch
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.decoding.write import write
 from diptych.models.pretrained_backbone import llava
 from diptych.models.pretrained_backbone._prefixed import Trained

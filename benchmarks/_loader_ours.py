@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from diptych.data._pack_members import PictureFormat
-from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
-from diptych.data.loader import Loader
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.loading.loader import Loader
 from diptych.data.open import ALL, open_source
 from diptych.data.pack import Pack
-from diptych.data.text import Tokenizer
-from diptych.data.views import Views
+from diptych.data.pixels.views import Views
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.normalise import Normalise
 
 SIZE, BATCH = 224, 64

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from _loader_ours import BATCH, SIZE, Epoch, Sides
 from _measure import peer
-from diptych.data.images import CLIP_MEAN, CLIP_STD
-from diptych.data.resize import Window, resized
+from diptych.data.pixels.images import CLIP_MEAN, CLIP_STD
+from diptych.data.pixels.resize import Window, resized
 from diptych.layers.normalise import Normalise
 
 MEAN, STD = np.array(CLIP_MEAN, np.float32) * 255, np.array(CLIP_STD, np.float32) * 255

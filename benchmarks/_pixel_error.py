@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diptych.core.visual import Image as Picture
-from diptych.data.decode import decode
-from diptych.data.resize import Kernel, resized, whole
+from diptych.data.pixels.decode import decode
+from diptych.data.pixels.resize import Kernel, resized, whole
 
 Pixels = NDArray[np.uint8]
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from _clip_sides import CONTEXT, SIZE, VOCABULARY
-from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
-from diptych.data.text import Tokenizer
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.transformer import Activation
 from diptych.layers.vision_transformer import VisionConfig

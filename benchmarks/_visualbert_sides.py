@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from diptych.core.losses import IGNORED, total
 from diptych.core.task import decay_groups
-from diptych.data.image_text import TextPreprocessing
-from diptych.data.region_text import RegionTextConfig, RegionTextProcessor
-from diptych.data.text import Tokenizer
-from diptych.data.word_masking import MaskedWords
+from diptych.data.batches.image_text import TextPreprocessing
+from diptych.data.batches.region_text import RegionTextConfig, RegionTextProcessor
+from diptych.data.words.tokenizer import Tokenizer
+from diptych.data.words.word_masking import MaskedWords
 from diptych.layers.bert import BertConfig
 from diptych.models._weight_tables import read
 from diptych.models.early_fusion import visualbert

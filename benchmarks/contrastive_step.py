@@ -37,10 +37,10 @@ from _open_clip import open_clip
 from _siglip_sides import open_clip_siglip, our_siglip
 from diptych.core import discovery
 from diptych.core.task import GlobalTask
-from diptych.data.image_text import ImageTextConfig, TextPreprocessing
-from diptych.data.loader import Loader
+from diptych.data.batches.image_text import ImageTextConfig, TextPreprocessing
+from diptych.data.loading.loader import Loader
 from diptych.data.open import open_source
-from diptych.data.text import Tokenizer
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models.contrastive._options import PairOptions

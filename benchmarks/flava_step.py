@@ -18,7 +18,7 @@ import torch
 
 from _flava_sides import Step, batches, our_step, our_task, parameters_of, their_model, their_step
 from _measure import alternate, arguments, peer, rate, show, write
-from diptych.data.mixed_pairs import MixedBatch
+from diptych.data.batches.mixed_pairs import MixedBatch
 
 PRECISIONS = ("fp32", "bf16")
 

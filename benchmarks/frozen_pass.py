@@ -27,7 +27,7 @@ from torch import Tensor
 from _corpus import photograph
 from _measure import arguments, in_subprocess, show, write
 from diptych.core.allocator import keep_large_blocks
-from diptych.data.tower_inputs import read_tower_images
+from diptych.data.pixels.tower_inputs import read_tower_images
 from diptych.layers.frozen_pass import FrozenPass
 from diptych.layers.pretrained import ImageTower, read_backbone
 

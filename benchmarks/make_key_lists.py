@@ -13,8 +13,8 @@ import argparse
 from pathlib import Path
 
 from diptych.core.source import Source
+from diptych.data.derived.subset import hash_split
 from diptych.data.open import open_source
-from diptych.data.subset import hash_split
 from diptych.evaluation.probing import TEST_SALT
 
 KEYS = Path(__file__).parent / "keys"

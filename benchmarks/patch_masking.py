@@ -20,8 +20,8 @@ import torch
 from _clip_sides import Pairs, autocast, batches, open_clip_step, task_step
 from _measure import alternate, arguments, rate, show, write
 from _open_clip import open_clip
-from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
-from diptych.data.text import Tokenizer
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.models import _open_clip_tables as tables
 from diptych.models._weight_tables import read
 from diptych.models.contrastive import clip

@@ -20,10 +20,10 @@ from torch.profiler import ProfilerActivity, profile
 
 from _clip_sides import OPTIMIZER, SIZE, autocast, batches, our_task
 from _measure import alternate, arguments, show, write
-from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
-from diptych.data.loader import Loader
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.loading.loader import Loader
 from diptych.data.open import open_source
-from diptych.data.text import Tokenizer
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.objectives.contrastive import info_nce
 from diptych.training.backward import backward
 

@@ -8,8 +8,8 @@ from types import ModuleType
 
 import pytest
 
+from diptych.data.derived.subset import read_keys
 from diptych.data.open import open_source
-from diptych.data.subset import read_keys
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 COUNTS = {"caltech101": 2_020, "fashion_mnist": 10_000}

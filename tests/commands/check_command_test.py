@@ -20,7 +20,7 @@ from diptych.commands._check_tables import in_seconds
 from diptych.core import discovery
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
-from diptych.data.text import Tokenizer
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.causal_block import CausalConfig
 from diptych.models.contrastive import clip
 from diptych.models.pretrained_backbone import llava

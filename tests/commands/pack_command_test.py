@@ -13,9 +13,9 @@ import PIL.Image
 import pytest
 
 from diptych.cli import main
-from diptych.data.decode import decode
 from diptych.data.open import open_source
-from diptych.data.resize import resized, whole
+from diptych.data.pixels.decode import decode
+from diptych.data.pixels.resize import resized, whole
 
 
 def write_table(folder: Path, count: int = 7) -> str:

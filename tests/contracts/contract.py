@@ -28,7 +28,7 @@ from diptych.core.losses import total
 from diptych.core.sample import Sample
 from diptych.core.seeding import seed_everything
 from diptych.core.task import Task
-from diptych.data.loader import evaluation_batches
+from diptych.data.loading.loader import evaluation_batches
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.training.backward import backward

@@ -17,7 +17,7 @@ from diptych.core.errors import DiptychError
 from diptych.core.sampling import ImageSampling, TextSampling, seeds_for
 from diptych.core.seeding import hash_to_int, unit_interval
 from diptych.core.visual import Image, as_image
-from diptych.data.images import ImagePreprocessing, pixels_of
+from diptych.data.pixels.images import ImagePreprocessing, pixels_of
 
 WORDS = ("red", "green", "blue", "circle", "star", "square")
 SIDE = 6

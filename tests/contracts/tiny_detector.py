@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import transformers
 
-from diptych.data.tower_inputs import PREPROCESSOR
+from diptych.data.pixels.tower_inputs import PREPROCESSOR
 
 HF: Any = transformers
 QUERIES = 7

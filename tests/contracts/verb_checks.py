@@ -13,9 +13,9 @@ from diptych.capabilities.verbs import Verb
 from diptych.core.errors import DiptychError
 from diptych.core.sample import Sample
 from diptych.core.visual import Image
-from diptych.data.cells import hidden_pixels
-from diptych.data.cloze import MASK
+from diptych.data.pixels.cells import hidden_pixels
 from diptych.data.scenes.world import COLOURS, SHAPES
+from diptych.data.words.cloze import MASK
 
 LONGER = (f"{MASK} star", f"a {MASK} circle", f"a small {MASK} square in the top left")
 

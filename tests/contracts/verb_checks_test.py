@@ -14,9 +14,9 @@ from verb_checks import masked_outputs, pairs_are_scored, patches_are_filled_in,
 from diptych.capabilities.derive import same_length
 from diptych.capabilities.predictor import Predictor
 from diptych.core.visual import Image
-from diptych.data.cells import check_cells, hidden_patches, hidden_pixels
-from diptych.data.cloze import MASK
-from diptych.data.images import ImagePreprocessing, pixels_of
+from diptych.data.pixels.cells import check_cells, hidden_patches, hidden_pixels
+from diptych.data.pixels.images import ImagePreprocessing, pixels_of
+from diptych.data.words.cloze import MASK
 
 SIDE, PATCH = 24, 6
 WORDS = ("red", "green", "blue", "circle", "star", "square")

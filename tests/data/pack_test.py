@@ -19,10 +19,10 @@ from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
 from diptych.core.visual import Image
 from diptych.data._pack_members import PictureFormat, shrunk
-from diptych.data.decode import decode
 from diptych.data.open import open_source
 from diptych.data.pack import Pack
-from diptych.data.resize import resized, whole
+from diptych.data.pixels.decode import decode
+from diptych.data.pixels.resize import resized, whole
 
 KEYS = ("plain", "folder/one", "with.dot/a.b.jpg", "/absolute", "../up", "é ü", "a" * 150, "./here", "x%2Ey", "last")
 

@@ -19,13 +19,13 @@ from diptych.capabilities.export import export
 from diptych.capabilities.load import load
 from diptych.cli import main
 from diptych.core.records.run_folder import RunFolder
-from diptych.data.chat import PlainTemplate
-from diptych.data.conversations import ConversationConfig, ConversationProcessor
-from diptych.data.decode import decode
-from diptych.data.images import CLIP_MEAN, CLIP_STD, ImagePreprocessing
+from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.pixels.decode import decode
+from diptych.data.pixels.images import CLIP_MEAN, CLIP_STD, ImagePreprocessing
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
-from diptych.data.text import Tokenizer
+from diptych.data.words.chat import PlainTemplate
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.causal_block import CausalConfig
 from diptych.layers.connectors import ConnectorConfig
 from diptych.models.contrastive import clip

@@ -15,8 +15,8 @@ from torch import Tensor
 from diptych.core.errors import DataError
 from diptych.core.sample import Sample
 from diptych.core.visual import Image
-from diptych.data.decode import decode
 from diptych.data.open import open_source
+from diptych.data.pixels.decode import decode
 from diptych.evaluation.benchmark import Records
 from diptych.evaluation.benchmarks import knn, linear_probe
 from diptych.evaluation.probing import ProbeData, probe_data, probe_metrics

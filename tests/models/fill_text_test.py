@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from diptych.core.errors import ConfigError, DiptychError
-from diptych.data.cloze import word_ids
-from diptych.data.text import Tokenizer
+from diptych.data.words.cloze import word_ids
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.models._fill_text import Places, fill_text
 
 TEXTS = ("a red ball", "a blue ball", "a green ball on the table", "an orange")

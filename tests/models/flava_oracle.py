@@ -13,7 +13,7 @@ from tiny_public import CAPTIONS, IMAGE_SIZE, TEXT, VISION, WORDS, pixels, rando
 from tokenizers import models, pre_tokenizers, processors
 from torch import Tensor
 
-from diptych.data.mixed_pairs import Kind, MixedBatch
+from diptych.data.batches.mixed_pairs import Kind, MixedBatch
 
 SPECIAL = ["[PAD]", "[CLS]", "[SEP]", "[MASK]"]
 PAD, CLS, SEP, MASK_ID = range(4)

@@ -11,8 +11,8 @@ from contract import Held
 from torch import Tensor
 
 from diptych.core.sample import Sample
-from diptych.data.image_text import ImageTextBatch
-from diptych.data.loader import evaluation_batches
+from diptych.data.batches.image_text import ImageTextBatch
+from diptych.data.loading.loader import evaluation_batches
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.models.masked.maskvlm import MaskVlmOptions, MaskVlmTask, tiny_tasks

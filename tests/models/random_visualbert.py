@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from contract import eight_samples, whole_batch
 
-from diptych.data.region_batch import RegionTextBatch
+from diptych.data.batches.region_batch import RegionTextBatch
 from diptych.models.early_fusion import visualbert
 from diptych.models.early_fusion.visualbert import VisualBertTask
 

@@ -8,9 +8,9 @@ import pytest
 
 from diptych.core.sample import Sample
 from diptych.core.sampling import TextSampling
+from diptych.data.derived.subset import Subset
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
-from diptych.data.subset import Subset
 from diptych.recipes._answered import Shown, answered
 
 SOURCE = Subset(Scenes("test", config=SceneConfig(32, 1)), range(20))

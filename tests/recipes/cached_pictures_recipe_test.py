@@ -14,13 +14,13 @@ from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
 from diptych.core.seeding import Draw
 from diptych.core.visual import Image
-from diptych.data.conversations import ConversationBatch, ConversationProcessor
-from diptych.data.evaluation_batches import EvaluationBatches
-from diptych.data.images import ImagePreprocessing, pixels_of
-from diptych.data.picture_features import PictureFeatures
+from diptych.data.batches.conversations import ConversationBatch, ConversationProcessor
+from diptych.data.cached.picture_features import PictureFeatures
+from diptych.data.loading.evaluation_batches import EvaluationBatches
+from diptych.data.pixels.images import ImagePreprocessing, pixels_of
+from diptych.data.pixels.views import Views
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
-from diptych.data.views import Views
 from diptych.models.pretrained_backbone import llava
 from diptych.models.pretrained_backbone._prefixed import Trained
 from diptych.recipes._picture_rows import Pass, picture_features

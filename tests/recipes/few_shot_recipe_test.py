@@ -18,14 +18,14 @@ from diptych.core.errors import ConfigError
 from diptych.core.losses import total
 from diptych.core.records.results import read_result
 from diptych.core.seeding import seed_everything
-from diptych.data.decode import decode
-from diptych.data.few_shot import classes_of, shots
-from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
-from diptych.data.loader import Loader, evaluation_batches
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.derived.few_shot import classes_of, shots
+from diptych.data.derived.subset import Subset
+from diptych.data.loading.loader import Loader, evaluation_batches
+from diptych.data.pixels.decode import decode
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
-from diptych.data.subset import Subset
-from diptych.data.text import Tokenizer
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.evaluation.runner import evaluate
 from diptych.models.contrastive import clip
 from diptych.recipes.few_shot import RATES, few_shot

@@ -14,9 +14,9 @@ from PIL import Image as Picture
 from diptych.capabilities.load import load
 from diptych.core.config import from_plain, to_plain
 from diptych.core.errors import ConfigError
-from diptych.data.mixed_pairs import Kind, Masks
-from diptych.data.mixture import Mixture
-from diptych.data.one_sided import kinds_in
+from diptych.data.batches.mixed_pairs import Kind, Masks
+from diptych.data.derived.mixture import Mixture
+from diptych.data.derived.one_sided import kinds_in
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models.image_tokenizer import vq

@@ -13,11 +13,11 @@ from diptych.core.records.results import read_result
 from diptych.core.records.run_folder import RunFolder
 from diptych.core.sample import Sample
 from diptych.core.sampling import TextSampling
-from diptych.data.captions_only import CaptionsOnly
-from diptych.data.chat import PlainTemplate
+from diptych.data.derived.captions_only import CaptionsOnly
+from diptych.data.derived.text_only import TextOnly
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
-from diptych.data.text_only import TextOnly
+from diptych.data.words.chat import PlainTemplate
 from diptych.models.pretrained_backbone import llava
 from diptych.recipes._answered import answered
 from diptych.recipes.llava_tiny import llava_tiny

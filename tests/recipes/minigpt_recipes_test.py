@@ -12,9 +12,9 @@ import torch
 from diptych.capabilities.load import load
 from diptych.cli import main
 from diptych.core.records.run_folder import RunFolder
+from diptych.data.derived.task_turns import TASKS, conversations
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
-from diptych.data.task_turns import TASKS, conversations
 from diptych.recipes._answered import answered
 from diptych.recipes._spoken import kind_of, kinds_of_output
 from diptych.recipes.minigpt4_tiny import minigpt4_tiny

@@ -14,7 +14,7 @@ from diptych.core.errors import ConfigError, Interrupted
 from diptych.core.records.run_folder import RunFolder
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
-from diptych.data.text import Tokenizer
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.modified_resnet import ResNetConfig
 from diptych.models.contrastive import clip
 from diptych.models.contrastive._options import Masking
@@ -146,7 +146,7 @@ def test_a_resnet_is_a_recipes_vision_tower_and_comes_back_from_plain_values() -
     assert len(settings) == 3
     scenes = Scenes("train", 4, SceneConfig(size=32))
     tokenizer = Tokenizer.fit([scenes[0].texts[0]], 300)
-    from diptych.data.image_text import ImageTextConfig, TextPreprocessing
+    from diptych.data.batches.image_text import ImageTextConfig, TextPreprocessing
     from diptych.models.contrastive._options import PairOptions
 
     task = run.task(ImageTextConfig(run.image, TextPreprocessing(64)), tokenizer, PairOptions())

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from diptych.data.image_text import ImageTextConfig, TextPreprocessing
-from diptych.data.text import Tokenizer
+from diptych.data.batches.image_text import ImageTextConfig, TextPreprocessing
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.text_transformer import Padding
 from diptych.models.contrastive._options import PairOptions
 from diptych.recipes.siglip_tiny import siglip_tiny

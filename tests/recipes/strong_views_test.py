@@ -9,10 +9,10 @@ import torch
 
 from diptych.core.config import from_plain, to_plain
 from diptych.core.seeding import Draw
-from diptych.data.augmented_pairs import AugmentedBatch, AugmentedProcessor
-from diptych.data.image_text import ImageTextConfig, TextPreprocessing
+from diptych.data.batches.augmented_pairs import AugmentedBatch, AugmentedProcessor
+from diptych.data.batches.image_text import ImageTextConfig, TextPreprocessing
 from diptych.data.scenes.source import Scenes
-from diptych.data.text import Tokenizer
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.models.contrastive import clip
 from diptych.models.contrastive._options import Masking, PairOptions
 from diptych.recipes.clip_rocket_tiny import ClipRocketRun, clip_rocket_tiny

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from diptych.core.errors import ConfigError
-from diptych.data.features import TowerTexts
+from diptych.data.batches.features import TowerTexts
+from diptych.data.derived.subset import Subset
+from diptych.data.pixels.tower_inputs import TowerImages
 from diptych.data.scenes.source import Scenes
-from diptych.data.subset import Subset
-from diptych.data.text import Tokenizer
-from diptych.data.tower_inputs import TowerImages
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.pretrained import tiny_text_backbone, tiny_vision_backbone
 from diptych.models.contrastive import locked_clip
 from diptych.recipes._towers import Towers, image_features, text_features

@@ -11,7 +11,7 @@ import pytest
 from diptych.capabilities.load import load
 from diptych.core.config import from_plain, to_plain
 from diptych.core.errors import ConfigError
-from diptych.data.regions import RegionConfig
+from diptych.data.pixels.regions import RegionConfig
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.layers.bert import BertConfig

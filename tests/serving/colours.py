@@ -15,7 +15,7 @@ from diptych.capabilities.generator import GREEDY
 from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import TextTooLong
 from diptych.core.sampling import TextSampling
-from diptych.data.images import ImagePreprocessing, pixels_of
+from diptych.data.pixels.images import ImagePreprocessing, pixels_of
 
 COLOURS = {"red": (200, 50, 40), "green": (50, 180, 60), "blue": (40, 60, 200)}
 

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
 from diptych.core.visual import Image
-from diptych.data.images import ImagePreprocessing, Preprocessing, pixels_of
+from diptych.data.pixels.images import ImagePreprocessing, Preprocessing, pixels_of
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.models.contrastive import clip

@@ -52,7 +52,7 @@ def vectors(folder: Path) -> tuple[list[str], Tensor]:
     """Every key, and the vectors without an index."""
     source, model = PictureFolder(folder), Scattered()
     from diptych.core.visual import Image
-    from diptych.data.images import pixels_of
+    from diptych.data.pixels.images import pixels_of
 
     pixels = pixels_of([folder / key for key in source.keys()], model.preprocessing, 1).permute(0, 2, 3, 1).numpy()
     return list(source.keys()), model.encode_image([Image(pixels_HWC=np.ascontiguousarray(one)) for one in pixels])

@@ -11,7 +11,7 @@ from training_toys import LineTask, Points, assert_same, gradients, points
 
 from diptych.core.losses import Losses, total
 from diptych.core.task import Task
-from diptych.data.loader import evaluation_batches
+from diptych.data.loading.loader import evaluation_batches
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.models.contrastive import clip, siglip

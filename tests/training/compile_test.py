@@ -12,7 +12,7 @@ from torch._dynamo.utils import counters
 from training_toys import weights_in
 
 from diptych.core.records.run_folder import RunFolder
-from diptych.data.image_text import ImagePreprocessing
+from diptych.data.batches.image_text import ImagePreprocessing
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models.contrastive import clip

@@ -7,7 +7,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from diptych.core.sample import Sample
-from diptych.data.loader import evaluation_batches
+from diptych.data.loading.loader import evaluation_batches
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.models.contrastive import clip

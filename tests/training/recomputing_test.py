@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diptych.core.errors import ConfigError
 from diptych.core.task import Batch, Task
-from diptych.data.loader import evaluation_batches
+from diptych.data.loading.loader import evaluation_batches
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.models.contrastive import clip, siglip

@@ -27,18 +27,18 @@ from diptych.core.errors import DataError, DiptychError, Interrupted
 from diptych.core.records.run_folder import RunFolder
 from diptych.core.sample import Sample
 from diptych.core.source import Source
-from diptych.data.image_text import (
+from diptych.data.batches.image_text import (
     ImagePreprocessing,
     ImageTextBatch,
     ImageTextConfig,
     ImageTextProcessor,
     TextPreprocessing,
 )
-from diptych.data.mixture import Mixture
+from diptych.data.derived.mixture import Mixture
+from diptych.data.pixels.views import Views
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
-from diptych.data.text import Tokenizer
-from diptych.data.views import Views
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models.contrastive import clip

@@ -136,7 +136,7 @@ def _show(
     """The hits in the terminal, and in the files that were asked for."""
     from diptych.capabilities.verbs import Verb
     from diptych.commands._pictures import Told, groups, show_table
-    from diptych.data.thumbnail import thumbnail
+    from diptych.data.pixels.thumbnail import thumbnail
     from diptych.serving.batches import THUMBNAIL
     from diptych.serving.job import Answered
     from diptych.serving.output import write_table

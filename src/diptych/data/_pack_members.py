@@ -20,10 +20,10 @@ from diptych.core.errors import ConfigError
 from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
 from diptych.core.visual import Pixels
-from diptych.data.decode import decode
-from diptych.data.images import image_of
-from diptych.data.jpeg_header import read_jpeg_header
-from diptych.data.resize import Kernel, resized, whole
+from diptych.data.pixels.decode import decode
+from diptych.data.pixels.images import image_of
+from diptych.data.pixels.jpeg_header import read_jpeg_header
+from diptych.data.pixels.resize import Kernel, resized, whole
 from diptych.data.sources._tar_members import KEY_RECORD, split_name
 
 

@@ -9,8 +9,8 @@
     hf:org/name, hf:/path                  a Hugging Face dataset (extra: datasets)
 
 Options follow a question mark: `shards?captions=alt_text` names the caption's field, and with any kind of data
-`shards?keys=clean.txt` takes only the samples whose keys the file lists (data/subset.py). One list may name samples of
-several splits; each takes its own.
+`shards?keys=clean.txt` takes only the samples whose keys the file lists (data/derived/subset.py). One list may name
+samples of several splits; each takes its own.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ import fsspec
 
 from diptych.core.errors import DataError, unknown_name
 from diptych.core.source import Source
+from diptych.data.derived.subset import read_keys, select_keys, unknown_keys
 from diptych.data.sources._captions import CAPTION_FIELDS
 from diptych.data.sources._tar_index import reading
-from diptych.data.subset import read_keys, select_keys, unknown_keys
 
 SPLITS = ("train", "val", "test")
 ALL = "all"

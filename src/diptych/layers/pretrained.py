@@ -1,8 +1,8 @@
 """Image and text towers from any `transformers` folder: pixels or tokens in, one feature row each out.
 
 What a tower's weights expect of their input travels with them: pixels are normalised here, on the tower's device, as
-its `preprocessor_config.json` says (data/tower_inputs.py reads it). Batch norm always stays in evaluation mode: the
-statistics of a small fine-tuning batch are not those the weights were trained with.
+its `preprocessor_config.json` says (data/pixels/tower_inputs.py reads it). Batch norm always stays in evaluation mode:
+the statistics of a small fine-tuning batch are not those the weights were trained with.
 
 B batch, C channels, H height, W width, T tokens, D feature width.
 """

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from diptych.core.errors import DiptychError
-from diptych.data.cloze import MASK, cloze_ids, word_ids
-from diptych.data.text import Tokenizer, pad_tokens
-from diptych.data.word_masking import require_mask
+from diptych.data.words.cloze import MASK, cloze_ids, word_ids
+from diptych.data.words.tokenizer import Tokenizer, pad_tokens
+from diptych.data.words.word_masking import require_mask
 
 BATCH = 256
 

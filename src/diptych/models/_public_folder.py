@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from diptych.core.errors import CheckpointError, ConfigError
-from diptych.data.images import CLIP_MEAN, CLIP_STD, ImagePreprocessing
-from diptych.data.text import Tokenizer
+from diptych.data.pixels.images import CLIP_MEAN, CLIP_STD, ImagePreprocessing
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.transformer import Activation
 
 # transformers' names of the activations that these towers use.

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from diptych.core.errors import ConfigError
-from diptych.data.image_text import ImagePreprocessing
-from diptych.data.tower_inputs import read_tower_images
+from diptych.data.batches.image_text import ImagePreprocessing
+from diptych.data.pixels.tower_inputs import read_tower_images
 from diptych.layers.backbone_patches import BackbonePatches
 from diptych.layers.feature_map import BackboneMap
 from diptych.layers.pretrained import read_backbone

@@ -11,8 +11,8 @@ from torch import Tensor
 from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import ConfigError
 from diptych.core.task import Task
-from diptych.data.documents import DocumentBatch, DocumentProcessor
-from diptych.data.image_text import ImageTextBatch, ImageTextProcessor
+from diptych.data.batches.documents import DocumentBatch, DocumentProcessor
+from diptych.data.batches.image_text import ImageTextBatch, ImageTextProcessor
 from diptych.evaluation.runner import evaluate
 from diptych.models.generative._picture_codes import PictureCodes
 from diptych.recipes._earlier import EarlierStage

@@ -10,13 +10,13 @@ from torch import Tensor
 from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import ConfigError
 from diptych.core.source import Source
-from diptych.data.image_text import ImageTextConfig, TextPreprocessing
-from diptych.data.mixed_pairs import Masks, MixedPairsProcessor
-from diptych.data.mixture import Mixture
-from diptych.data.one_sided import OneSided, kinds_in
+from diptych.data.batches.image_text import ImageTextConfig, TextPreprocessing
+from diptych.data.batches.mixed_pairs import Masks, MixedPairsProcessor
+from diptych.data.batches.other_captions import OtherCaptions
+from diptych.data.batches.pictures import PictureProcessor
+from diptych.data.derived.mixture import Mixture
+from diptych.data.derived.one_sided import OneSided, kinds_in
 from diptych.data.open import open_source
-from diptych.data.other_captions import OtherCaptions
-from diptych.data.pictures import PictureProcessor
 from diptych.evaluation.runner import evaluate
 from diptych.layers.feature_map import BackboneMap
 from diptych.models.image_tokenizer import vq

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from diptych.capabilities.predictor import Predictor
-from diptych.data.image_text import ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.batches.image_text import ImageTextConfig, ImageTextProcessor, TextPreprocessing
 from diptych.evaluation.runner import evaluate
 from diptych.layers.text_transformer import TextConfig
 from diptych.models.contrastive import clip

@@ -9,9 +9,9 @@ from typing import Any
 
 from diptych.core.errors import ConfigError
 from diptych.core.task import Task
-from diptych.data.hard_negatives import check_kinds
-from diptych.data.image_text import ImageTextConfig, TextPreprocessing
-from diptych.data.text import Tokenizer
+from diptych.data.batches.image_text import ImageTextConfig, TextPreprocessing
+from diptych.data.words.hard_negatives import check_kinds
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.models.contrastive._options import Masking, PairOptions
 from diptych.recipes._pairs import SELECTED_BY, PairsRun
 from diptych.training.run import Budget, Run

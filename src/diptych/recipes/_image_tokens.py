@@ -10,8 +10,8 @@ from torch import Tensor
 from diptych.core.errors import ConfigError
 from diptych.core.source import Source
 from diptych.core.task import Task
-from diptych.data.images import ImagePreprocessing
-from diptych.data.pictures import PictureBatch, PictureProcessor
+from diptych.data.batches.pictures import PictureBatch, PictureProcessor
+from diptych.data.pixels.images import ImagePreprocessing
 from diptych.models.generative._picture_codes import PictureCodes, VitPictures, VqPictures
 from diptych.models.image_tokenizer import vit_vqgan, vq
 from diptych.recipes._earlier import EarlierStage

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 
 from diptych.core.source import Source
-from diptych.data.chat import PlainTemplate, Template, read_template
-from diptych.data.conversations import ConversationConfig, ConversationProcessor
-from diptych.data.images import ImagePreprocessing
-from diptych.data.picture_features import PictureFeatures
-from diptych.data.text import Tokenizer
-from diptych.data.tower_inputs import read_tower_images
+from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.cached.picture_features import PictureFeatures
+from diptych.data.pixels.images import ImagePreprocessing
+from diptych.data.pixels.tower_inputs import read_tower_images
+from diptych.data.words.chat import PlainTemplate, Template, read_template
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.pretrained import read_backbone
 from diptych.models.pretrained_backbone import llava
 from diptych.models.pretrained_backbone._language_folder import read_language

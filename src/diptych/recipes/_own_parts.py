@@ -16,12 +16,12 @@ from safetensors.torch import save_file
 from diptych.core.errors import ConfigError
 from diptych.core.processor import BadSample
 from diptych.core.source import Source
-from diptych.data.chat import PlainTemplate
-from diptych.data.conversations import ConversationConfig, ConversationProcessor
-from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.derived.text_only import TextOnly
 from diptych.data.open import open_source
-from diptych.data.text_only import TextOnly
-from diptych.data.tower_inputs import read_tower_images
+from diptych.data.pixels.tower_inputs import read_tower_images
+from diptych.data.words.chat import PlainTemplate
 from diptych.layers.causal_block import CausalConfig
 from diptych.layers.pretrained import read_backbone
 from diptych.models.contrastive import clip

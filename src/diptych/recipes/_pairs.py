@@ -11,9 +11,9 @@ from diptych.capabilities.predictor import Predictor
 from diptych.core.processor import BadSample
 from diptych.core.records.results import Metric
 from diptych.core.source import Source
-from diptych.data.image_text import ImagePreprocessing
+from diptych.data.batches.image_text import ImagePreprocessing
+from diptych.data.derived.subset import hold_out
 from diptych.data.open import open_source
-from diptych.data.subset import hold_out
 from diptych.evaluation.runner import evaluate
 from diptych.training.run import Run
 from diptych.training.stages import Artifact, Context, Evaluate, Report, fit_tokenizer

@@ -19,10 +19,10 @@ from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
 from diptych.core.source import Source
 from diptych.core.visual import Image
-from diptych.data.feature_cache import Extraction, cached_features
-from diptych.data.feature_rows import FeatureRows
-from diptych.data.images import ImagePreprocessing, fill_pixels
-from diptych.data.picture_features import PictureFeatures
+from diptych.data.cached.feature_cache import Extraction, cached_features
+from diptych.data.cached.feature_rows import FeatureRows
+from diptych.data.cached.picture_features import PictureFeatures
+from diptych.data.pixels.images import ImagePreprocessing, fill_pixels
 from diptych.layers.frozen_pass import FrozenPass, Precision, exact
 from diptych.layers.pretrained import Tower
 from diptych.layers.weight_hash import weight_hash

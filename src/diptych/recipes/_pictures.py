@@ -11,9 +11,9 @@ from typing import Any
 from diptych.capabilities.predictor import Predictor
 from diptych.core.source import Source
 from diptych.core.task import Task
-from diptych.data.images import ImagePreprocessing
-from diptych.data.pictures import PictureProcessor
-from diptych.data.tower_inputs import read_tower_images
+from diptych.data.batches.pictures import PictureProcessor
+from diptych.data.pixels.images import ImagePreprocessing
+from diptych.data.pixels.tower_inputs import read_tower_images
 from diptych.evaluation.runner import evaluate
 from diptych.layers.perceptual_network import BackboneFeatures, PerceptualNetwork
 from diptych.recipes._pairs import split_data

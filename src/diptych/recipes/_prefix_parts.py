@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from diptych.data.chat import Template
-from diptych.data.conversations import ConversationConfig, ConversationProcessor
-from diptych.data.text import Tokenizer
+from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.words.chat import Template
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.models.pretrained_backbone._language_folder import read_language
 from diptych.models.pretrained_backbone._language_model import LanguageModel
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures

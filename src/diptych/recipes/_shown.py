@@ -12,8 +12,8 @@ from diptych.core.sample import Sample
 from diptych.core.sampling import ImageSampling
 from diptych.core.source import Source
 from diptych.core.visual import Image
-from diptych.data.decode import decode
-from diptych.data.thumbnail import png
+from diptych.data.pixels.decode import decode
+from diptych.data.pixels.thumbnail import png
 from diptych.training.stages import Show
 
 _SHOWN = 4

@@ -8,8 +8,8 @@ from diptych.capabilities.predictor import Predictor
 from diptych.core.sample import Sample
 from diptych.core.sampling import TextSampling
 from diptych.core.source import Source
-from diptych.data.box_text import read_boxes, read_named, without_boxes
-from diptych.data.task_turns import DESCRIBE, TaskName, asked, phrases_of
+from diptych.data.derived.task_turns import DESCRIBE, TaskName, asked, phrases_of
+from diptych.data.words.box_text import read_boxes, read_named, without_boxes
 from diptych.evaluation.runner import evaluate
 
 _LONG = TextSampling(64)

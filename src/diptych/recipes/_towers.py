@@ -15,12 +15,12 @@ from torch import Tensor
 from diptych.core.errors import ConfigError
 from diptych.core.sample import Sample
 from diptych.core.source import Source
-from diptych.data.feature_cache import Extraction, cached_features
-from diptych.data.feature_rows import FeatureRows
-from diptych.data.features import TowerTexts, captions_of
-from diptych.data.images import image_of
-from diptych.data.text import Tokenizer
-from diptych.data.tower_inputs import TowerImages, read_tower_images
+from diptych.data.batches.features import TowerTexts, captions_of
+from diptych.data.cached.feature_cache import Extraction, cached_features
+from diptych.data.cached.feature_rows import FeatureRows
+from diptych.data.pixels.images import image_of
+from diptych.data.pixels.tower_inputs import TowerImages, read_tower_images
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.frozen_pass import FrozenPass, Precision, exact
 from diptych.layers.pretrained import ImageTower, TextTower, read_backbone
 from diptych.layers.weight_hash import weight_hash

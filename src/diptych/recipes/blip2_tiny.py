@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from diptych.capabilities.predictor import Predictor
 from diptych.core.source import Source
-from diptych.data.captions_only import CaptionsOnly
-from diptych.data.chat import PlainTemplate, read_template
-from diptych.data.conversations import ConversationConfig, ConversationProcessor
-from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
-from diptych.data.instructions import InstructedProcessor
-from diptych.data.text import Tokenizer
-from diptych.data.told_captions import ToldCaptions
+from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.batches.instructions import InstructedProcessor
+from diptych.data.derived.captions_only import CaptionsOnly
+from diptych.data.derived.told_captions import ToldCaptions
+from diptych.data.words.chat import PlainTemplate, read_template
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.qformer import QFormerConfig
 from diptych.models.pretrained_backbone import blip2, blip2_lm, instructblip
 from diptych.models.pretrained_backbone._language_folder import read_language

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from diptych.data.documents import DocumentProcessor
-from diptych.data.image_text import ImagePreprocessing, ImageTextProcessor
+from diptych.data.batches.documents import DocumentProcessor
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextProcessor
 from diptych.models.generative import chameleon
 from diptych.models.generative._document_rows import pairs_of
 from diptych.models.generative._picture_codes import PictureCodes

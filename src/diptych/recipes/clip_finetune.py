@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from diptych.adapters.lora import LoraConfig
 from diptych.capabilities.load import load
 from diptych.core.errors import ConfigError
-from diptych.data.image_text import ImageTextProcessor
-from diptych.data.views import Views
+from diptych.data.batches.image_text import ImageTextProcessor
+from diptych.data.pixels.views import Views
 from diptych.models.contrastive._on_base import adaptable
 from diptych.models.contrastive._options import Masking, PairOptions
 from diptych.models.contrastive.fine_tuned import FineTunedTask

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from diptych.data.augmented_pairs import Augmentation, AugmentedProcessor
-from diptych.data.image_text import ImagePreprocessing, ImageTextConfig
-from diptych.data.text import Tokenizer
-from diptych.data.text_augment import TextAugmentation
-from diptych.data.views import Views
+from diptych.data.batches.augmented_pairs import Augmentation, AugmentedProcessor
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig
+from diptych.data.pixels.views import Views
+from diptych.data.words.text_augment import TextAugmentation
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.models.contrastive import clip_rocket
 from diptych.models.contrastive._options import PairOptions
 from diptych.recipes._image_text import ImageTextRun

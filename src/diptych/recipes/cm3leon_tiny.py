@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from diptych.data.documents import DocumentProcessor
-from diptych.data.evaluation_batches import EvaluationBatches
-from diptych.data.image_text import ImagePreprocessing, ImageTextProcessor
-from diptych.data.subset import Subset
+from diptych.data.batches.documents import DocumentProcessor
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextProcessor
+from diptych.data.derived.subset import Subset
+from diptych.data.loading.evaluation_batches import EvaluationBatches
 from diptych.models.generative import cm3leon
 from diptych.models.generative._document_rows import pairs_of
 from diptych.models.generative._picture_codes import PictureCodes

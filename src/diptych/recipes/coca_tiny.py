@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from diptych.capabilities.predictor import Predictor
-from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
-from diptych.data.views import Views
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.pixels.views import Views
 from diptych.evaluation.runner import evaluate
 from diptych.models.generative import coca
 from diptych.recipes._pairs import SELECTED_BY, PairsRun, retrieval_on

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from diptych.data.image_text import ImagePreprocessing
-from diptych.data.mixed_pairs import Masks
-from diptych.data.views import Views
+from diptych.data.batches.image_text import ImagePreprocessing
+from diptych.data.batches.mixed_pairs import Masks
+from diptych.data.pixels.views import Views
 from diptych.recipes._alignment import Alignment
 from diptych.recipes._flava import CodebookStage, FlavaRun
 from diptych.training.optimizer import AdamWConfig, WarmupCosine

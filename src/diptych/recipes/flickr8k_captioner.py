@@ -1,7 +1,7 @@
 """A captioner of a few thousand photographs from a frozen vision tower and a small language model, in minutes.
 
 LLaVA's form: features of the tower, mapped, stand before the words. The tower looks at each picture once
-(data/feature_cache.py), and conversations share rows.
+(data/cached/feature_cache.py), and conversations share rows.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import ConfigError
 from diptych.core.source import Source
-from diptych.data.captions_only import CaptionsOnly
-from diptych.data.chat import PlainTemplate, Template
-from diptych.data.images import ImagePreprocessing
-from diptych.data.text import Tokenizer
+from diptych.data.derived.captions_only import CaptionsOnly
+from diptych.data.pixels.images import ImagePreprocessing
+from diptych.data.words.chat import PlainTemplate, Template
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.evaluation.runner import evaluate
 from diptych.layers.connectors import ConnectorConfig
 from diptych.models.pretrained_backbone import llava

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
-from diptych.data.views import Views
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.pixels.views import Views
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models.generative import coca
 from diptych.recipes._backbone import OnBackbone

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from diptych.data.image_text import ImagePreprocessing
-from diptych.data.mixed_pairs import Masks
-from diptych.data.views import Views
+from diptych.data.batches.image_text import ImagePreprocessing
+from diptych.data.batches.mixed_pairs import Masks
+from diptych.data.pixels.views import Views
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models.image_tokenizer import vq

@@ -11,8 +11,8 @@ import torch
 
 from diptych.core.source import Source
 from diptych.core.task import Task
-from diptych.data.feature_rows import FeatureRows
-from diptych.data.features import KeysOnly, TowerProcessor
+from diptych.data.batches.features import KeysOnly, TowerProcessor
+from diptych.data.cached.feature_rows import FeatureRows
 from diptych.layers.frozen_pass import Precision
 from diptych.models.contrastive import locked_clip
 from diptych.recipes._pairs import SELECTED_BY, report_on, retrieval_on, split_data

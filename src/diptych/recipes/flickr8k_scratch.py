@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from diptych.data.image_text import ImagePreprocessing
-from diptych.data.views import Views
+from diptych.data.batches.image_text import ImagePreprocessing
+from diptych.data.pixels.views import Views
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models.contrastive import clip

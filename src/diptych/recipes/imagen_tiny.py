@@ -9,9 +9,9 @@ from pathlib import Path
 from torch import Tensor
 
 from diptych.core.errors import ConfigError
-from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
-from diptych.data.retold import Retold
-from diptych.data.text import Tokenizer
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.derived.retold import Retold
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.frozen_text import T5Text
 from diptych.models.generative import imagen
 from diptych.models.generative._language import LanguageTask

@@ -15,9 +15,9 @@ from diptych.capabilities.load import load
 from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import ConfigError, DataError
 from diptych.core.source import Source
-from diptych.data.conversations import ConversationProcessor
-from diptych.data.loader import evaluation_batches
-from diptych.data.subset import Subset
+from diptych.data.batches.conversations import ConversationProcessor
+from diptych.data.derived.subset import Subset
+from diptych.data.loading.loader import evaluation_batches
 from diptych.models.pretrained_backbone._prefix_model import answers_part
 from diptych.models.pretrained_backbone._prefixed import Trained
 from diptych.models.pretrained_backbone.llava import LlavaPredictor, LlavaTask

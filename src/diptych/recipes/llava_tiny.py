@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from diptych.capabilities.predictor import Predictor
-from diptych.data.captions_only import CaptionsOnly
-from diptych.data.image_text import ImagePreprocessing
+from diptych.data.batches.image_text import ImagePreprocessing
+from diptych.data.derived.captions_only import CaptionsOnly
 from diptych.layers.connectors import ConnectorConfig
 from diptych.models.pretrained_backbone import llava
 from diptych.models.pretrained_backbone._prefixed import Trained

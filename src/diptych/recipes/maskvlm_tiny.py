@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from diptych.core.errors import ConfigError
-from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
-from diptych.data.views import Views
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.pixels.views import Views
 from diptych.models.masked import maskvlm
 from diptych.recipes._alignment import Alignment
 from diptych.recipes._pairs import SELECTED_BY, PairsRun

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from diptych.capabilities.predictor import Predictor
 from diptych.core.source import Source
-from diptych.data.captions_only import CaptionsOnly
-from diptych.data.image_text import ImagePreprocessing
-from diptych.data.subset import select_keys
-from diptych.data.told_captions import ToldCaptions
+from diptych.data.batches.image_text import ImagePreprocessing
+from diptych.data.derived.captions_only import CaptionsOnly
+from diptych.data.derived.subset import select_keys
+from diptych.data.derived.told_captions import ToldCaptions
 from diptych.models.pretrained_backbone import minigpt4
 from diptych.models.pretrained_backbone._prefixed import Trained
 from diptych.recipes._answered import answered

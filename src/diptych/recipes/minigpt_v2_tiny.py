@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from diptych.adapters.language import LanguageAdapterConfig
 from diptych.capabilities.predictor import Predictor
 from diptych.core.source import Source
-from diptych.data.image_text import ImagePreprocessing
-from diptych.data.task_turns import TASKS, TaskName, TaskTurns
+from diptych.data.batches.image_text import ImagePreprocessing
+from diptych.data.derived.task_turns import TASKS, TaskName, TaskTurns
 from diptych.layers.causal_block import CausalConfig
 from diptych.layers.connectors import ConnectorConfig
 from diptych.models.pretrained_backbone import minigpt_v2

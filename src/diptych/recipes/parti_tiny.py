@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from diptych.core.errors import ConfigError
-from diptych.data.image_text import ImagePreprocessing
+from diptych.data.batches.image_text import ImagePreprocessing
 from diptych.layers.conv_autoencoder import AutoencoderConfig
 from diptych.layers.quantizer import QuantizerConfig
 from diptych.models.contrastive import clip

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor
-from diptych.data.text import Tokenizer
-from diptych.data.views import Views
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor
+from diptych.data.pixels.views import Views
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.models.contrastive import siglip
 from diptych.models.contrastive._options import PairOptions
 from diptych.recipes._image_text import ImageTextRun

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from diptych.data.image_text import ImagePreprocessing
-from diptych.data.pictures import PictureProcessor
+from diptych.data.batches.image_text import ImagePreprocessing
+from diptych.data.batches.pictures import PictureProcessor
 from diptych.models.generative import stable_diffusion
 from diptych.models.image_tokenizer import autoencoder_kl
 from diptych.recipes._earlier import EarlierStage

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import ConfigError
-from diptych.data.image_text import TextPreprocessing
-from diptych.data.images import ImagePreprocessing
-from diptych.data.other_captions import OtherCaptions
-from diptych.data.region_detector import FolderDetector
-from diptych.data.region_text import RegionTextConfig, RegionTextProcessor
-from diptych.data.regions import RegionConfig
+from diptych.data.batches.image_text import TextPreprocessing
+from diptych.data.batches.other_captions import OtherCaptions
+from diptych.data.batches.region_text import RegionTextConfig, RegionTextProcessor
+from diptych.data.pixels.images import ImagePreprocessing
+from diptych.data.pixels.region_detector import FolderDetector
+from diptych.data.pixels.regions import RegionConfig
 from diptych.evaluation.runner import evaluate
 from diptych.layers.feature_map import ConvMapConfig
 from diptych.models.early_fusion import visualbert

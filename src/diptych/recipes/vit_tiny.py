@@ -10,9 +10,9 @@ from diptych.capabilities.predictor import Predictor
 from diptych.core.processor import BadSample
 from diptych.core.source import Source
 from diptych.core.task import Task
-from diptych.data.classes import ClassConfig, ClassProcessor
-from diptych.data.images import ImagePreprocessing
-from diptych.data.views import Views
+from diptych.data.batches.classes import ClassConfig, ClassProcessor
+from diptych.data.pixels.images import ImagePreprocessing
+from diptych.data.pixels.views import Views
 from diptych.evaluation.runner import evaluate
 from diptych.models.supervised import vit_classifier
 from diptych.recipes._pairs import split_data

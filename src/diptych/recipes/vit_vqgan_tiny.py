@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from diptych.data.pictures import PictureProcessor
+from diptych.data.batches.pictures import PictureProcessor
 from diptych.models.image_tokenizer import vit_vqgan
 from diptych.recipes._pictures import PictureRun
 from diptych.training.optimizer import AdamWConfig, WarmupCosine

@@ -11,9 +11,9 @@ from diptych.core.processor import Field, Rows
 from diptych.core.sample import Sample
 from diptych.core.seeding import Draw
 from diptych.core.visual import Image
-from diptych.data.decode import decode
-from diptych.data.images import ImagePreprocessing, fill_pixels, image_of
-from diptych.data.thumbnail import thumbnail
+from diptych.data.pixels.decode import decode
+from diptych.data.pixels.images import ImagePreprocessing, fill_pixels, image_of
+from diptych.data.pixels.thumbnail import thumbnail
 
 THUMBNAIL = 256
 """Pixels of the longer side of a thumbnail in a gallery."""

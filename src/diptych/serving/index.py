@@ -27,7 +27,7 @@ from diptych.core.errors import CheckpointError, MissingExtra
 from diptych.core.source import Source
 from diptych.core.storage import atomic_file, write_text
 from diptych.core.visual import Image
-from diptych.data.subset import select_keys
+from diptych.data.derived.subset import select_keys
 from diptych.serving.job import JobOptions, Outcome, Row, ask_all, demand_answers
 from diptych.serving.pictures import PictureFolder
 

@@ -11,8 +11,8 @@ from diptych.core.errors import DataError, TextTooLong
 from diptych.core.processor import BadSample
 from diptych.core.source import Source
 from diptych.core.visual import Image
-from diptych.data.images import Preprocessing
-from diptych.data.loader import evaluation_batches
+from diptych.data.loading.loader import evaluation_batches
+from diptych.data.pixels.images import Preprocessing
 from diptych.serving.batches import Pictures, ReadyPictures
 
 Cell = str | float | int

@@ -10,7 +10,7 @@ import torch
 
 from diptych.core.records.run_folder import RunFolder
 from diptych.core.seeding import seed_everything
-from diptych.data.loader import Loader
+from diptych.data.loading.loader import Loader
 from diptych.distributed.watch import Watch
 from diptych.distributed.world import World
 from diptych.training.flops import step_flops

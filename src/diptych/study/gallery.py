@@ -11,11 +11,11 @@ from diptych.core.errors import DiptychError
 from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
 from diptych.core.source import Source
+from diptych.data.derived.subset import hold_out
 from diptych.data.open import open_source
-from diptych.data.subset import hold_out
-from diptych.data.thumbnail import png
-from diptych.evaluation.caption_truth import PRECISION, is_scene, truth_of
-from diptych.evaluation.hidden_words import questions
+from diptych.data.pixels.thumbnail import png
+from diptych.evaluation.captions.truth import PRECISION, is_scene, truth_of
+from diptych.evaluation.masked.hidden_words import questions
 
 ASKED = 8
 """Pictures."""

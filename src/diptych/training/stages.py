@@ -19,7 +19,7 @@ from diptych.core.records.run_folder import RunFolder
 from diptych.core.source import Source
 from diptych.core.storage import atomic_folder, storage_errors
 from diptych.core.task import Task
-from diptych.data.text import Tokenizer
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.distributed.watch import Watch
 from diptych.distributed.world import World
 from diptych.training import checkpoint, state

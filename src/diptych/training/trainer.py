@@ -19,7 +19,7 @@ from diptych.core.errors import ConfigError, Interrupted, TrainingDiverged
 from diptych.core.seeding import seed_everything
 from diptych.core.storage import write_text
 from diptych.core.task import Batch, Task
-from diptych.data.loader import Loader
+from diptych.data.loading.loader import Loader
 from diptych.distributed.agree import from_main
 from diptych.distributed.watch import COMPUTING, WAITING_FOR_DATA
 from diptych.distributed.world import World

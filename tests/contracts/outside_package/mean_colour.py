@@ -22,14 +22,14 @@ from diptych.core.config import ModelConfig, from_plain, to_plain
 from diptych.core.losses import Losses, Part, Scope
 from diptych.core.sample import Sample
 from diptych.core.task import Features, GlobalTask, LocalOutput
-from diptych.data.image_text import (
+from diptych.data.batches.image_text import (
     ImagePreprocessing,
     ImageTextBatch,
     ImageTextConfig,
     ImageTextProcessor,
     TextPreprocessing,
 )
-from diptych.data.text import Tokenizer
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.objectives.contrastive import info_nce
 
 VERBS = ("encode_image", "encode_text")

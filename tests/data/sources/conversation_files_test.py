@@ -13,8 +13,8 @@ import pytest
 from diptych.core.errors import DataError
 from diptych.core.processor import BadSample
 from diptych.core.sample import Turn
-from diptych.data.decode import decode
 from diptych.data.open import open_source
+from diptych.data.pixels.decode import decode
 from diptych.data.sources.conversations import ConversationFile
 from diptych.data.sources.table import TableSource
 

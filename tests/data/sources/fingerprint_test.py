@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from diptych.core.source import Source
-from diptych.data.mixture import Mixture
+from diptych.data.derived.mixture import Mixture
 from diptych.data.open import open_source
 from diptych.data.scenes.source import Scenes
 from diptych.data.sources._content import digest_of, file_digest

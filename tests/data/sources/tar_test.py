@@ -13,12 +13,12 @@ import pytest
 
 from diptych.core.errors import DataError
 from diptych.core.processor import BadSample
-from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
-from diptych.data.loader import Loader
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.loading.loader import Loader
 from diptych.data.open import open_source
 from diptych.data.sources._tar_index import SUFFIX, index_of, make_index, write_index
 from diptych.data.sources.tar import TarSource
-from diptych.data.text import Tokenizer
+from diptych.data.words.tokenizer import Tokenizer
 
 Members = list[tuple[str, bytes]]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from diptych.capabilities.generator import GREEDY, Likelihood, Prompt
 from diptych.capabilities.predictor import Predictor
 from diptych.core.sampling import TextSampling
-from diptych.data.decode import decode
+from diptych.data.pixels.decode import decode
 
 NAMES = ("red", "green", "blue")
 

@@ -15,14 +15,14 @@ from diptych.core.discovery import models
 from diptych.core.errors import CheckpointError, ConfigError, DataError, MissingVerb
 from diptych.core.records.results import Result
 from diptych.core.seeding import seed_everything
+from diptych.data.pixels.tower_inputs import PREPROCESSOR
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
-from diptych.data.tower_inputs import PREPROCESSOR
 from diptych.evaluation.benchmarks import generated_distribution
-from diptych.evaluation.feature_network import FeatureNetwork, feature_network
+from diptych.evaluation.generation.feature_network import FeatureNetwork, feature_network
 from diptych.evaluation.metrics.frechet import frechet_distance
 from diptych.evaluation.metrics.kernel_distance import squared_mmd
-from diptych.evaluation.pools import FirstCaptions
+from diptych.evaluation.ranking.pools import FirstCaptions
 from diptych.evaluation.report import write_report
 from diptych.evaluation.runner import evaluate
 

@@ -12,12 +12,12 @@ from diptych.core.errors import ConfigError, DataError
 from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
 from diptych.core.visual import Image
-from diptych.data.cells import hidden_pixels
+from diptych.data.pixels.cells import hidden_pixels
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Records
 from diptych.evaluation.benchmarks.masked_patches import Settings, run
-from diptych.evaluation.filled import Captioned, fill, hidden_cells, other_captions
+from diptych.evaluation.masked.filled import Captioned, fill, hidden_cells, other_captions
 
 SCENES = Scenes("test", 40, SceneConfig(size=32, min_objects=2))
 SAMPLES = [SCENES[i] for i in range(len(SCENES))]

@@ -10,13 +10,13 @@ from diptych.core.errors import ConfigError, DataError, TextTooLong
 from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
 from diptych.core.visual import Image
-from diptych.data.cloze import MASK
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.data.scenes.world import COLOURS, SHAPES
+from diptych.data.words.cloze import MASK
 from diptych.evaluation.benchmark import Records
 from diptych.evaluation.benchmarks.masked_words import Settings, run
-from diptych.evaluation.hidden_words import frequent_words, hide_some, questions, words_of
+from diptych.evaluation.masked.hidden_words import frequent_words, hide_some, questions, words_of
 
 SCENES = Scenes("test", 60, SceneConfig(size=32, min_objects=2))
 BY_KEY = {sample.key: sample for sample in (SCENES[i] for i in range(len(SCENES)))}

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from diptych.capabilities.predictor import Predictor
-from diptych.data.decode import decode
+from diptych.data.pixels.decode import decode
 
 COLOURS = ("red", "lime", "blue")
 

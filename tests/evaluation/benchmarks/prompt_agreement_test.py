@@ -14,12 +14,12 @@ from diptych.core.records.results import Result, read_samples
 from diptych.core.sampling import ImageSampling
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import SceneClips, Scenes
-from diptych.evaluation import judge
 from diptych.evaluation.benchmark import Records
+from diptych.evaluation.generation import judge
+from diptych.evaluation.generation.scene_agreement import agreement, related
+from diptych.evaluation.generation.scene_prompts import scene_prompts
 from diptych.evaluation.report import write_report
 from diptych.evaluation.runner import evaluate
-from diptych.evaluation.scene_agreement import agreement, related
-from diptych.evaluation.scene_prompts import scene_prompts
 
 PLAIN = SceneConfig(size=64, min_objects=2, words=0, noise=0)
 COUNT = 10

@@ -17,9 +17,9 @@ from diptych.data.scenes.source import SceneClips, Scenes
 from diptych.data.scenes.world import COLOURS, SceneObject
 from diptych.evaluation.benchmark import Records
 from diptych.evaluation.benchmarks import question_graph
-from diptych.evaluation.question_graphs import Question, graded, questions_of, recognised_answer
+from diptych.evaluation.generation.question_graphs import Question, graded, questions_of, recognised_answer
+from diptych.evaluation.generation.scene_prompts import ScenePrompt, scene_prompts
 from diptych.evaluation.runner import evaluate
-from diptych.evaluation.scene_prompts import ScenePrompt, scene_prompts
 
 PLAIN = SceneConfig(size=64, min_objects=2, words=0, noise=0)
 SOURCE = Scenes("test", 10, PLAIN)

@@ -156,7 +156,7 @@ def test_a_model_without_codes_is_measured_by_its_pictures_alone(tmp_path: Path)
 def test_a_picture_that_cannot_be_decoded_is_counted_and_left_out() -> None:
     class Decoding(Toy):
         def as_seen(self, visuals: Sequence[Image]) -> list[Image]:
-            from diptych.data.decode import decode
+            from diptych.data.pixels.decode import decode
 
             return [Image(pixels_HWC=decode(visual, visual.name)) for visual in visuals]
 

@@ -15,12 +15,12 @@ from diptych.core.errors import ConfigError, NotComparable
 from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
 from diptych.core.visual import Image
-from diptych.evaluation import pair_rows
 from diptych.evaluation.benchmark import Records
 from diptych.evaluation.benchmarks import retrieval
 from diptych.evaluation.benchmarks.retrieval import Settings, run
-from diptych.evaluation.candidates import seeded_pool
-from diptych.evaluation.reranking import first_k
+from diptych.evaluation.ranking import pair_rows
+from diptych.evaluation.ranking.candidates import seeded_pool
+from diptych.evaluation.ranking.reranking import first_k
 
 N, D, EACH = 30, 8, (5, 3)
 GEN = torch.Generator().manual_seed(0)

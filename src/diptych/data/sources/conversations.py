@@ -14,9 +14,9 @@ from typing import Any, Literal
 from diptych.core.errors import DataError
 from diptych.core.processor import BadSample
 from diptych.core.sample import Sample, Turn
-from diptych.data.chat import IMAGE
 from diptych.data.sources._content import digest_of, files_digest
 from diptych.data.sources.table import json_lines, read_picture
+from diptych.data.words.chat import IMAGE
 
 Role = Literal["user", "assistant", "system"]
 _TALKS = ("conversations", "messages")

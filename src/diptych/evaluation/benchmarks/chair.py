@@ -21,21 +21,21 @@ from diptych.core.records.results import Metric, SampleRecord
 from diptych.core.sampling import TextSampling
 from diptych.core.source import Source
 from diptych.core.visual import Image
+from diptych.data.pixels.thumbnail import png
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.data.scenes.world import COLOURS, SHAPES
-from diptych.data.thumbnail import png
+from diptych.evaluation.answers.yes_no import ratio_metric
 from diptych.evaluation.benchmark import Outcome, Records
-from diptych.evaluation.caption_truth import is_scene
-from diptych.evaluation.chair_files import Annotated, holds_chair, read_chair
-from diptych.evaluation.described import Described
+from diptych.evaluation.captions.chair_files import Annotated, holds_chair, read_chair
+from diptych.evaluation.captions.described import Described
+from diptych.evaluation.captions.truth import is_scene
 from diptych.evaluation.encoding import batched
 from diptych.evaluation.files import AnnotationFolder
 from diptych.evaluation.metrics.object_mentions import Vocabulary
 from diptych.evaluation.others import Others
 from diptych.evaluation.progress import shown
 from diptych.evaluation.statistics import mean_metric
-from diptych.evaluation.yes_no import ratio_metric
 
 REQUIRES = ("generate_text",)
 DATA = "scenes?min_objects=2&count=200"

@@ -32,16 +32,16 @@ from diptych.core.sampling import ImageSampling
 from diptych.core.seeding import hash_to_int
 from diptych.core.source import Source
 from diptych.core.visual import Image
-from diptych.data.decode import decode
+from diptych.data.pixels.decode import decode
+from diptych.data.pixels.thumbnail import png
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
-from diptych.data.thumbnail import png
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.encoding import batched, rows_of
-from diptych.evaluation.feature_network import FeatureNetwork, feature_network
+from diptych.evaluation.generation.feature_network import FeatureNetwork, feature_network
+from diptych.evaluation.generation.painted import TOGETHER, painted
 from diptych.evaluation.metrics.frechet import frechet_distance
 from diptych.evaluation.metrics.kernel_distance import kernel_distances
-from diptych.evaluation.painted import TOGETHER, painted
 from diptych.evaluation.statistics import mean_metric
 
 REQUIRES = ("generate_image",)

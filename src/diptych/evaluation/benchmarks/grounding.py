@@ -25,9 +25,9 @@ from diptych.core.records.results import Metric, SampleRecord
 from diptych.core.sample import Sample
 from diptych.core.source import Source
 from diptych.core.visual import Box, Image
-from diptych.data.decode import decode
-from diptych.data.images import image_of
-from diptych.data.regions import normalised_box
+from diptych.data.pixels.decode import decode
+from diptych.data.pixels.images import image_of
+from diptych.data.pixels.regions import normalised_box
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records

@@ -30,11 +30,11 @@ from diptych.core.visual import Image
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
-from diptych.evaluation.candidates import seeded_pool
 from diptych.evaluation.encoding import batched, encode_images
-from diptych.evaluation.masked_rate import masked_vectors, rate_at, resolution_of
+from diptych.evaluation.masked.masked_rate import masked_vectors, rate_at, resolution_of
 from diptych.evaluation.metrics.information_bound import BatchBound, bound_at
 from diptych.evaluation.metrics.representation_rate import Distortion, Fitting, Pairs, rate_distortion_curve
+from diptych.evaluation.ranking.candidates import seeded_pool
 from diptych.evaluation.statistics import mean_metric
 
 REQUIRES = ("encode_image", "encode_text")

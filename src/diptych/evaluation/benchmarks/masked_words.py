@@ -23,12 +23,12 @@ from diptych.core.processor import BadSample
 from diptych.core.records.results import Metric, SampleRecord
 from diptych.core.sample import Sample
 from diptych.core.source import Source
-from diptych.data.cloze import MASK
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
+from diptych.data.words.cloze import MASK
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.encoding import batched
-from diptych.evaluation.hidden_words import Question, questions
+from diptych.evaluation.masked.hidden_words import Question, questions
 from diptych.evaluation.progress import shown
 from diptych.evaluation.statistics import mean_metric, paired, standard_error
 

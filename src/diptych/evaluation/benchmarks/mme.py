@@ -22,14 +22,14 @@ from diptych.core.errors import ConfigError, DataError
 from diptych.core.records.results import Metric, SampleRecord
 from diptych.core.seeding import hash_to_int
 from diptych.core.source import Source
-from diptych.evaluation.answer_results import BLIND_SUFFIX, answer_examples
+from diptych.evaluation.answers.questions import Asking, Blind, Question, Reply, replies, verb_of
+from diptych.evaluation.answers.results import BLIND_SUFFIX, answer_examples
+from diptych.evaluation.answers.sample_questions import questions_of_samples
+from diptych.evaluation.answers.yes_no import CHOICES, NO, YES
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.files import AnnotationFolder
 from diptych.evaluation.picture_folder import PictureFolder
-from diptych.evaluation.questions import Asking, Blind, Question, Reply, replies, verb_of
-from diptych.evaluation.sample_questions import questions_of_samples
 from diptych.evaluation.statistics import mean_metric, resampled
-from diptych.evaluation.yes_no import CHOICES, NO, YES
 
 REQUIRES = ("answer|generate_text",)
 SENTENCES = True

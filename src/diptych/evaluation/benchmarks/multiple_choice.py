@@ -22,13 +22,13 @@ from diptych.core.errors import ConfigError, DataError
 from diptych.core.records.results import Metric, SampleRecord
 from diptych.core.seeding import hash_to_int
 from diptych.core.source import Source
-from diptych.evaluation.answer_results import answer_examples, kind_name, plain_mean
+from diptych.evaluation.answers.lettered import lettered, read_letter
+from diptych.evaluation.answers.mmbench_files import holds_mmbench, read_mmbench
+from diptych.evaluation.answers.questions import Asking, Blind, Question, Reply, chooses, replies, verb_of
+from diptych.evaluation.answers.results import answer_examples, kind_name, plain_mean
+from diptych.evaluation.answers.sample_questions import questions_of_samples
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.files import AnnotationFolder
-from diptych.evaluation.lettered import lettered, read_letter
-from diptych.evaluation.mmbench_files import holds_mmbench, read_mmbench
-from diptych.evaluation.questions import Asking, Blind, Question, Reply, chooses, replies, verb_of
-from diptych.evaluation.sample_questions import questions_of_samples
 
 REQUIRES = ("answer|generate_text",)
 SENTENCES = True

@@ -1,7 +1,7 @@
 """POPE: is there a ... in the picture? Whether a model sees objects that are not there.
 
 Li et al. 2023, arXiv 2305.10355. Half of the questions are about objects that are there, half about absent ones, chosen
-in three ways of rising difficulty (evaluation/object_probes.py). `--data` is a folder of the official files
+in three ways of rising difficulty (evaluation/answers/object_probes.py). `--data` is a folder of the official files
 (..._random.json, ..._popular.json, ..._adversarial.json, JSON lines) with the pictures in `images/`, or any data with
 labelled boxes, of which the questions are made; scenes are the default. The reading of written answers is the official
 one: an answer that does not say no says yes.
@@ -23,13 +23,13 @@ from diptych.core.visual import Image
 from diptych.data.scenes.captions import with_article
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
-from diptych.evaluation.answer_results import BLIND_SUFFIX, answer_examples, means_with_control
+from diptych.evaluation.answers.object_probes import WAYS, Probes, objects_of, probes_of
+from diptych.evaluation.answers.questions import Asking, Blind, Question, Reply, replies, verb_of
+from diptych.evaluation.answers.results import BLIND_SUFFIX, answer_examples, means_with_control
+from diptych.evaluation.answers.yes_no import CHOICES, NO, YES, Judgement, read_yes_no, yes_no_metrics
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.files import AnnotationFolder, check_entries, read_json_lines
-from diptych.evaluation.object_probes import WAYS, Probes, objects_of, probes_of
 from diptych.evaluation.picture_folder import PictureFolder
-from diptych.evaluation.questions import Asking, Blind, Question, Reply, replies, verb_of
-from diptych.evaluation.yes_no import CHOICES, NO, YES, Judgement, read_yes_no, yes_no_metrics
 
 REQUIRES = ("answer|generate_text",)
 SENTENCES = True

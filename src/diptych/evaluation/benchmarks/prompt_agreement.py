@@ -21,15 +21,15 @@ from diptych.core.errors import ConfigError, DataError
 from diptych.core.records.results import Metric, SampleRecord
 from diptych.core.sampling import ImageSampling
 from diptych.core.source import Source
+from diptych.data.pixels.thumbnail import png
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
-from diptych.data.thumbnail import png
 from diptych.evaluation.benchmark import Outcome, Records
-from diptych.evaluation.judge import judged, load_judge
+from diptych.evaluation.generation.judge import judged, load_judge
+from diptych.evaluation.generation.painted import painted
+from diptych.evaluation.generation.scene_agreement import KINDS, agreement, by_chance, objects_seen, some_others
+from diptych.evaluation.generation.scene_prompts import Caption, ScenePrompt, objects_of, scene_prompts
 from diptych.evaluation.others import Others
-from diptych.evaluation.painted import painted
-from diptych.evaluation.scene_agreement import KINDS, agreement, by_chance, objects_seen, some_others
-from diptych.evaluation.scene_prompts import Caption, ScenePrompt, objects_of, scene_prompts
 from diptych.evaluation.statistics import mean_metric
 
 REQUIRES = ("generate_image",)

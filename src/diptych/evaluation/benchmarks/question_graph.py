@@ -1,8 +1,9 @@
 """Text to image on scenes, by questions: TIFA and DSG, with questions made of what the prompt says.
 
 TIFA is the share of right answers; DSG counts an answer only where the questions that it rests on are right, so it is
-never higher (evaluation/question_graphs.py). The scenes' own recogniser answers, or a model with `answer` that a
-setting names. Chance is what the pictures of other prompts get; an answerer that says yes to everything has a high one.
+never higher (evaluation/generation/question_graphs.py). The scenes' own recogniser answers, or a model with `answer`
+that a setting names. Chance is what the pictures of other prompts get; an answerer that says yes to everything has a
+high one.
 """
 
 from __future__ import annotations
@@ -23,11 +24,18 @@ from diptych.core.visual import Image
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
+from diptych.evaluation.generation.painted import painted
+from diptych.evaluation.generation.question_graphs import (
+    KINDS,
+    Graded,
+    Question,
+    graded,
+    questions_of,
+    recognised_answer,
+)
+from diptych.evaluation.generation.scene_agreement import objects_seen, some_others
+from diptych.evaluation.generation.scene_prompts import Caption, ScenePrompt, scene_prompts
 from diptych.evaluation.others import Others
-from diptych.evaluation.painted import painted
-from diptych.evaluation.question_graphs import KINDS, Graded, Question, graded, questions_of, recognised_answer
-from diptych.evaluation.scene_agreement import objects_seen, some_others
-from diptych.evaluation.scene_prompts import Caption, ScenePrompt, scene_prompts
 from diptych.evaluation.statistics import mean_metric
 
 REQUIRES = ("generate_image",)

@@ -24,10 +24,10 @@ from diptych.core.records.results import Metric, SampleRecord
 from diptych.core.sample import Sample
 from diptych.core.source import Source
 from diptych.core.visual import Image
-from diptych.data.decode import decode
+from diptych.data.pixels.decode import decode
+from diptych.data.pixels.thumbnail import png
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
-from diptych.data.thumbnail import png
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.encoding import rows_of
 from diptych.evaluation.statistics import interval, mean_metric

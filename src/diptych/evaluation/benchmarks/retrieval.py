@@ -40,13 +40,13 @@ from diptych.evaluation.blind_likelihood import (
     correction_note,
     scores_by_text_likelihood,
 )
-from diptych.evaluation.candidates import Candidates, score_everything
 from diptych.evaluation.comparability import refusal, require, supports
 from diptych.evaluation.encoding import scores_by_pairs
 from diptych.evaluation.metrics.ranking import Ranking, chance_at, ranking
-from diptych.evaluation.pools import pool_of
-from diptych.evaluation.reranking import require_two_stages, reranked
-from diptych.evaluation.retrieved import image_examples, text_examples
+from diptych.evaluation.ranking.candidates import Candidates, score_everything
+from diptych.evaluation.ranking.pools import pool_of
+from diptych.evaluation.ranking.reranking import require_two_stages, reranked
+from diptych.evaluation.ranking.retrieved import image_examples, text_examples
 from diptych.evaluation.statistics import mean_metric
 
 REQUIRES = ("score",)

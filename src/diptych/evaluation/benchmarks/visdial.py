@@ -24,6 +24,9 @@ from diptych.core.errors import DataError, TextTooLong
 from diptych.core.processor import BadSample
 from diptych.core.records.results import Metric, SampleRecord
 from diptych.core.source import Source
+from diptych.evaluation.answers.ranked_answers import Ranked, candidate_scores, ranks_by_likelihood
+from diptych.evaluation.answers.sample_questions import questions_of_samples
+from diptych.evaluation.answers.visdial_files import holds_visdial, read_visdial
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.comparability import require
 from diptych.evaluation.encoding import reasons
@@ -32,10 +35,7 @@ from diptych.evaluation.metrics.gain import ndcg, ndcg_by_chance
 from diptych.evaluation.metrics.ranking import Ranking, chance_at, ranking
 from diptych.evaluation.others import Others
 from diptych.evaluation.progress import shown
-from diptych.evaluation.ranked_answers import Ranked, candidate_scores, ranks_by_likelihood
-from diptych.evaluation.sample_questions import questions_of_samples
 from diptych.evaluation.statistics import mean_metric
-from diptych.evaluation.visdial_files import holds_visdial, read_visdial
 
 REQUIRES = ("text_likelihood|score",)
 SENTENCES = True

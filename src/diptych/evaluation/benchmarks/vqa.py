@@ -1,9 +1,9 @@
 """Visual question answering: the soft accuracy of free or chosen answers, by the official rule.
 
-Data are a folder of official files (VQA, OK-VQA, VizWiz, TextVQA, DocVQA, ChartQA: evaluation/vqa_files.py), scenes,
-whose questions have one answer each, or conversations of one question with one answer about one picture. Beside the
-accuracy stand that of the same questions asked of other pictures, what the picture adds, and, as chance, the accuracy
-of the one answer for each kind of question that would do best.
+Data are a folder of official files (VQA, OK-VQA, VizWiz, TextVQA, DocVQA, ChartQA: evaluation/answers/vqa_files.py),
+scenes, whose questions have one answer each, or conversations of one question with one answer about one picture. Beside
+the accuracy stand that of the same questions asked of other pictures, what the picture adds, and, as chance, the
+accuracy of the one answer for each kind of question that would do best.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from diptych.core.errors import ConfigError, DataError
 from diptych.core.records.results import Metric, SampleRecord
 from diptych.core.sample import Json
 from diptych.core.source import Source
-from diptych.evaluation.answer_results import (
+from diptych.evaluation.answers.confidence import confidence, require_confidence
+from diptych.evaluation.answers.lave import Lave
+from diptych.evaluation.answers.questions import Asking, Blind, Question, Reply, chooses, replies, verb_of
+from diptych.evaluation.answers.results import (
     BLIND_SUFFIX,
     answer_examples,
     constant_answers,
     means_with_control,
     plain_mean,
 )
+from diptych.evaluation.answers.sample_questions import questions_of_samples
+from diptych.evaluation.answers.selective import Sure, risk_coverage, selective_metrics, sure_of
+from diptych.evaluation.answers.text_judge import TextJudge
+from diptych.evaluation.answers.vqa_files import find_vqa, holds_vqa, read_vqa
 from diptych.evaluation.benchmark import Outcome, Records
-from diptych.evaluation.confidence import confidence, require_confidence
 from diptych.evaluation.encoding import reasons
 from diptych.evaluation.files import AnnotationFolder
-from diptych.evaluation.lave import Lave
 from diptych.evaluation.metrics.anls import anls
 from diptych.evaluation.metrics.relaxed_accuracy import relaxed_accuracy
 from diptych.evaluation.metrics.vqa_accuracy import accuracy_of_all, normalised, soft_accuracy
 from diptych.evaluation.picture_folder import PictureFolder
-from diptych.evaluation.questions import Asking, Blind, Question, Reply, chooses, replies, verb_of
-from diptych.evaluation.sample_questions import questions_of_samples
-from diptych.evaluation.selective_results import Sure, risk_coverage, selective_metrics, sure_of
-from diptych.evaluation.text_judge import TextJudge
-from diptych.evaluation.vqa_files import find_vqa, holds_vqa, read_vqa
 
 REQUIRES = ("answer|generate_text",)
 SENTENCES = True

@@ -10,7 +10,7 @@ from diptych.core.processor import BadSample
 from diptych.core.source import Source
 from diptych.core.visual import Image
 from diptych.data.open import open_source
-from diptych.data.thumbnail import thumbnail
+from diptych.data.pixels.thumbnail import thumbnail
 
 
 @dataclass

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diptych.core.errors import ConfigError
-from diptych.data.text import pad_tokens
+from diptych.data.words.tokenizer import pad_tokens
 from diptych.models.contrastive._two_towers import TwoTowerPredictor
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from diptych.capabilities.card import CARD, UNSAID
 from diptych.core.errors import ConfigError
-from diptych.data.image_text import ImageTextProcessor
+from diptych.data.batches.image_text import ImageTextProcessor
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models import _weight_tables as tables

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diptych.core.errors import ConfigError
-from diptych.data.image_text import ImageTextProcessor
+from diptych.data.batches.image_text import ImageTextProcessor
 from diptych.layers.masking import patches_kept
 from diptych.layers.modified_resnet import ResNetConfig
 from diptych.layers.text_transformer import TextConfig

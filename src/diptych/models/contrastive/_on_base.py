@@ -26,9 +26,9 @@ from diptych.core.errors import CheckpointError, ConfigError
 from diptych.core.losses import Losses, Part
 from diptych.core.sample import Sample
 from diptych.core.task import Task
-from diptych.data.classes import ClassBatch, ClassConfig, ClassProcessor
-from diptych.data.images import ImagePreprocessing
-from diptych.data.views import Views
+from diptych.data.batches.classes import ClassBatch, ClassConfig, ClassProcessor
+from diptych.data.pixels.images import ImagePreprocessing
+from diptych.data.pixels.views import Views
 from diptych.distributed.world import current
 from diptych.models.contrastive import clip
 from diptych.models.contrastive._two_towers import PREDICTION_BATCH, TwoTowerPredictor, TwoTowers

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from diptych.capabilities.load import OPEN_CLIP_CONFIG
 from diptych.core.errors import ConfigError
-from diptych.data.images import CLIP_MEAN, CLIP_STD, ImagePreprocessing
-from diptych.data.text import Tokenizer
+from diptych.data.pixels.images import CLIP_MEAN, CLIP_STD, ImagePreprocessing
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.modified_resnet import ResNetConfig
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.transformer import Activation

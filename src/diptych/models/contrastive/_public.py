@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diptych.capabilities.load import OPEN_CLIP_CONFIG
 from diptych.core.errors import ConfigError
-from diptych.data.text import Tokenizer
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models import _weight_tables as tables

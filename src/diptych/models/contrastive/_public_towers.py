@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from diptych.data.image_text import ImageTextConfig, ImageTextProcessor, TextPreprocessing
-from diptych.data.images import ImagePreprocessing
-from diptych.data.text import Tokenizer
+from diptych.data.batches.image_text import ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.pixels.images import ImagePreprocessing
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.modified_resnet import ResNetConfig
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig

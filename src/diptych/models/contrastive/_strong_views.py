@@ -10,7 +10,7 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
-from diptych.data.augmented_pairs import AugmentedBatch
+from diptych.data.batches.augmented_pairs import AugmentedBatch
 from diptych.models.contrastive import clip
 from diptych.models.contrastive._two_towers import TwoTowerTask
 

@@ -18,9 +18,9 @@ from diptych.capabilities.predictor import Predictor
 from diptych.core.config import ModelConfig, from_plain, to_plain
 from diptych.core.errors import ConfigError
 from diptych.core.task import Features, GlobalTask, LocalOutput
-from diptych.data.image_text import ImageTextBatch, ImageTextConfig, ImageTextProcessor
-from diptych.data.images import ImagePreprocessing
-from diptych.data.text import Tokenizer, text_labels
+from diptych.data.batches.image_text import ImageTextBatch, ImageTextConfig, ImageTextProcessor
+from diptych.data.pixels.images import ImagePreprocessing
+from diptych.data.words.tokenizer import Tokenizer, text_labels
 from diptych.layers.length_buckets import in_length_buckets, most_buckets
 from diptych.layers.masking import kept_patches, kept_tokens, patches_kept
 from diptych.layers.modified_resnet import ModifiedResNet, ResNetConfig

@@ -30,7 +30,7 @@ from diptych.adapters.visual_prompts import VisualPrompts
 from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError
 from diptych.core.sample import Sample
-from diptych.data.classes import ClassBatch, ClassProcessor
+from diptych.data.batches.classes import ClassBatch, ClassProcessor
 from diptych.layers.vision_transformer import VisionTransformer
 from diptych.models.contrastive._adapted_towers import (
     WithContext,

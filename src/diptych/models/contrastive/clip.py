@@ -25,8 +25,8 @@ from diptych.core.errors import ConfigError
 from diptych.core.losses import Losses, Part, Scope
 from diptych.core.sample import Sample
 from diptych.core.task import Features
-from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
-from diptych.data.text import Tokenizer
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.modified_resnet import ResNetConfig
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig

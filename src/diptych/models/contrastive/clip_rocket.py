@@ -12,7 +12,7 @@ are [sqrt(w) weak, sqrt(1 - w) strong], unit vectors whose cosine is that number
 
 Departures: the towers are our CLIP's; the weak caption is the caption (the released code drops its stop words, too,
 four times out of five); the text tower has no dropout or drop path on strong texts, which the released runs mostly
-leave at 0 as well; synonyms are the table of `data.text_augment`, not WordNet's.
+leave at 0 as well; synonyms are the table of `data.words.text_augment`, not WordNet's.
 
 B batch, N pairs or rows, V strong views, D width.
 """
@@ -33,16 +33,16 @@ from diptych.core.errors import ConfigError
 from diptych.core.losses import Losses, Part, Scope
 from diptych.core.sample import Sample
 from diptych.core.task import Features, LocalOutput
-from diptych.data.augmented_pairs import Augmentation, AugmentedBatch, AugmentedProcessor
-from diptych.data.image_text import (
+from diptych.data.batches.augmented_pairs import Augmentation, AugmentedBatch, AugmentedProcessor
+from diptych.data.batches.image_text import (
     ImagePreprocessing,
     ImageTextBatch,
     ImageTextConfig,
     ImageTextProcessor,
     TextPreprocessing,
 )
-from diptych.data.text import Tokenizer
-from diptych.data.text_augment import TextAugmentation
+from diptych.data.words.text_augment import TextAugmentation
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.projector import Projector
 from diptych.models.contrastive import clip
 from diptych.models.contrastive._options import PairOptions

@@ -28,7 +28,7 @@ from diptych.adapters.context import ContextConfig, LearnedContext, MetaNet
 from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError
 from diptych.core.sample import Sample
-from diptych.data.classes import ClassBatch, ClassProcessor
+from diptych.data.batches.classes import ClassBatch, ClassProcessor
 from diptych.models.contrastive._class_texts import context_start, spoken, tokens_with_room
 from diptych.models.contrastive._on_base import OnBase, OnBasePredictor, OnBaseTask, class_processor, tiny_base
 from diptych.models.contrastive._two_towers import TwoTowerPredictor, TwoTowers

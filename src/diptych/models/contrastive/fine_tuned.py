@@ -18,7 +18,7 @@ from diptych.adapters.lora import LoraConfig
 from diptych.core.losses import Losses
 from diptych.core.sample import Sample
 from diptych.core.task import Features, GlobalTask, LocalOutput
-from diptych.data.image_text import ImageTextBatch, ImageTextProcessor
+from diptych.data.batches.image_text import ImageTextBatch, ImageTextProcessor
 from diptych.models.contrastive import siglip
 from diptych.models.contrastive._on_base import tiny_base
 from diptych.models.contrastive._options import PairOptions

@@ -22,7 +22,7 @@ from diptych.capabilities.verbs import Comparable
 from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError
 from diptych.core.sample import Sample
-from diptych.data.classes import ClassBatch, ClassProcessor
+from diptych.data.batches.classes import ClassBatch, ClassProcessor
 from diptych.models.contrastive._class_texts import spoken
 from diptych.models.contrastive._on_base import OnBase, OnBasePredictor, OnBaseTask, class_processor, tiny_base
 from diptych.models.contrastive._two_towers import TwoTowerPredictor, TwoTowers

@@ -1,8 +1,8 @@
 """CLIP on pretrained towers, locked or tuned: only what is trained costs anything.
 
 Zhai et al. 2022, "LiT: Zero-Shot Transfer with Locked-image text Tuning", arXiv 2111.07991. A tower that is locked is
-run once and its features cached (data/feature_cache.py); a small head on each side maps features to the joint space,
-and the loss is CLIP's.
+run once and its features cached (data/cached/feature_cache.py); a small head on each side maps features to the joint
+space, and the loss is CLIP's.
 
 Departures: LiT locks the image tower and trains the text tower whole. Here each side is locked or trained by
 configuration, and the heads are MLPs on standardised features (LiT: one linear layer), which is what makes two locked
@@ -27,9 +27,9 @@ from diptych.core.config import ModelConfig, from_plain, to_plain
 from diptych.core.losses import Losses, Part, Scope
 from diptych.core.sample import Sample
 from diptych.core.task import Features, GlobalTask, LocalOutput
-from diptych.data.features import TowerBatch, TowerProcessor, TowerTexts
-from diptych.data.text import Tokenizer
-from diptych.data.tower_inputs import TowerImages
+from diptych.data.batches.features import TowerBatch, TowerProcessor, TowerTexts
+from diptych.data.pixels.tower_inputs import TowerImages
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.feature_head import FeatureHead
 from diptych.layers.pretrained import (
     ImageReadout,

@@ -25,14 +25,14 @@ from diptych.core.config import ModelConfig
 from diptych.core.losses import Losses, Part, Scope
 from diptych.core.sample import Sample
 from diptych.core.task import Features, PairwiseTask
-from diptych.data.image_text import (
+from diptych.data.batches.image_text import (
     ImagePreprocessing,
     ImageTextBatch,
     ImageTextConfig,
     ImageTextProcessor,
     TextPreprocessing,
 )
-from diptych.data.text import Tokenizer
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.transformer import Activation
 from diptych.layers.vision_transformer import VisionConfig

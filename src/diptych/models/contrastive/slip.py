@@ -29,9 +29,9 @@ from diptych.core.errors import ConfigError
 from diptych.core.losses import Losses, Part, Scope
 from diptych.core.sample import Sample
 from diptych.core.task import Features, LocalOutput
-from diptych.data.augmented_pairs import Augmentation, AugmentedBatch, AugmentedProcessor
-from diptych.data.image_text import ImagePreprocessing, ImageTextBatch, ImageTextConfig, TextPreprocessing
-from diptych.data.text import Tokenizer, text_labels
+from diptych.data.batches.augmented_pairs import Augmentation, AugmentedBatch, AugmentedProcessor
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextBatch, ImageTextConfig, TextPreprocessing
+from diptych.data.words.tokenizer import Tokenizer, text_labels
 from diptych.layers.projector import Projector
 from diptych.models.contrastive import clip
 from diptych.models.contrastive._options import PairOptions

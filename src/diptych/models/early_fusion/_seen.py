@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from diptych.core.errors import DataError
-from diptych.data.region_text import RegionTextProcessor
+from diptych.data.batches.region_text import RegionTextProcessor
 from diptych.models.early_fusion._visualbert_module import Seen, VisualBert
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError, DataError
 from diptych.core.losses import IGNORED
-from diptych.data.region_batch import Pictures
+from diptych.data.batches.region_batch import Pictures
 from diptych.layers.bert import INITIAL_STD, BertConfig, BertEncoder, MaskedWordHead, initialise
 from diptych.layers.feature_map import BackboneMapConfig, ConvMapConfig
 from diptych.models.early_fusion._region_encoder import RegionEncoder

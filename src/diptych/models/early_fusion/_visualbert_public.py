@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from diptych.capabilities.card import CARD, UNSAID
 from diptych.core.errors import CheckpointError, ConfigError, DataError
-from diptych.data.image_text import TextPreprocessing
-from diptych.data.region_text import RegionTextConfig, RegionTextProcessor
-from diptych.data.regions import RegionConfig
-from diptych.data.text import Tokenizer
+from diptych.data.batches.image_text import TextPreprocessing
+from diptych.data.batches.region_text import RegionTextConfig, RegionTextProcessor
+from diptych.data.pixels.regions import RegionConfig
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.bert import BertConfig
 from diptych.models import _weight_tables as tables
 from diptych.models._public_folder import (

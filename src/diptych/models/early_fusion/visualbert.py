@@ -35,15 +35,15 @@ from diptych.core.errors import ConfigError
 from diptych.core.losses import IGNORED, Losses, Part
 from diptych.core.sample import Sample
 from diptych.core.task import Task
-from diptych.data.image_text import TextPreprocessing
-from diptych.data.images import ImagePreprocessing
-from diptych.data.other_captions import OtherCaptions
-from diptych.data.region_batch import RegionTextBatch
-from diptych.data.region_detector import FolderDetector
-from diptych.data.region_text import RegionTextConfig, RegionTextProcessor
-from diptych.data.regions import RegionConfig
-from diptych.data.text import Tokenizer
-from diptych.data.word_masking import MaskedWords, mask_words
+from diptych.data.batches.image_text import TextPreprocessing
+from diptych.data.batches.other_captions import OtherCaptions
+from diptych.data.batches.region_batch import RegionTextBatch
+from diptych.data.batches.region_text import RegionTextConfig, RegionTextProcessor
+from diptych.data.pixels.images import ImagePreprocessing
+from diptych.data.pixels.region_detector import FolderDetector
+from diptych.data.pixels.regions import RegionConfig
+from diptych.data.words.tokenizer import Tokenizer
+from diptych.data.words.word_masking import MaskedWords, mask_words
 from diptych.layers.bert import BertConfig
 from diptych.layers.feature_map import BackboneMap, BackboneMapConfig, ConvMapConfig
 from diptych.layers.pretrained import backbone_from_config

@@ -17,9 +17,9 @@ from diptych.capabilities.generator import Prompt
 from diptych.capabilities.verbs import Verb
 from diptych.core.errors import DiptychError, TextTooLong
 from diptych.core.losses import IGNORED
-from diptych.data.cloze import word_ids
-from diptych.data.image_text import ImageTextProcessor
-from diptych.data.text import Tokenizer, pad_tokens
+from diptych.data.batches.image_text import ImageTextProcessor
+from diptych.data.words.cloze import word_ids
+from diptych.data.words.tokenizer import Tokenizer, pad_tokens
 from diptych.models.generative._prompts import start_of
 
 

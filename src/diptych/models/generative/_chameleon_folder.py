@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from diptych.core.errors import CheckpointError, ConfigError
-from diptych.data.image_text import ImageTextConfig, ImageTextProcessor, TextPreprocessing
-from diptych.data.text import Tokenizer
+from diptych.data.batches.image_text import ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.causal_block import CausalConfig
 from diptych.models._public_folder import read_json, read_weights
 from diptych.models._weight_tables import Entry, both, load_into, read

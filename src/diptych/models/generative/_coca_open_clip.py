@@ -10,8 +10,8 @@ from torch import Tensor
 
 from diptych.capabilities.load import OPEN_CLIP_CONFIG
 from diptych.core.errors import ConfigError
-from diptych.data.image_text import ImageTextConfig, ImageTextProcessor, TextPreprocessing
-from diptych.data.text import Tokenizer
+from diptych.data.batches.image_text import ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models._open_clip_tables import open_clip_vision
 from diptych.models._public_folder import read_json

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from diptych.capabilities.card import CARD, begun
 from diptych.core.errors import ConfigError
-from diptych.data.image_text import ImageTextProcessor
+from diptych.data.batches.image_text import ImageTextProcessor
 from diptych.layers.text_transformer import TextConfig
 from diptych.models._public_folder import activation_name, write_json
 from diptych.models._weight_tables import Entry, transformers_text, write

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from torch import Tensor
 
 from diptych.core.errors import CheckpointError, ConfigError
-from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
-from diptych.data.text import Tokenizer
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.decoding.diffusion_sampler import SamplerConfig
 from diptych.layers.text_transformer import TextConfig
 from diptych.models._public_folder import activation, read_json, read_weights

@@ -23,7 +23,7 @@ from diptych.core.errors import ConfigError
 from diptych.core.sampling import ImageSampling, seeds_for
 from diptych.core.seeding import hash_to_int
 from diptych.core.visual import Image
-from diptych.data.image_text import ImageTextProcessor
+from diptych.data.batches.image_text import ImageTextProcessor
 from diptych.decoding.diffusion_sampler import Denoise, SamplerConfig, sample
 from diptych.models._batches import batches
 from diptych.models.generative._diffusion_classifier import (

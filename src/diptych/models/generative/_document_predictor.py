@@ -21,10 +21,10 @@ from diptych.core.errors import ConfigError, TextTooLong
 from diptych.core.losses import IGNORED
 from diptych.core.sampling import ImageSampling, TextSampling, seeds_for
 from diptych.core.visual import Image
-from diptych.data.cloze import word_ids
-from diptych.data.image_text import ImageTextProcessor
-from diptych.data.images import ImagePreprocessing
-from diptych.data.text import pad_tokens
+from diptych.data.batches.image_text import ImageTextProcessor
+from diptych.data.pixels.images import ImagePreprocessing
+from diptych.data.words.cloze import word_ids
+from diptych.data.words.tokenizer import pad_tokens
 from diptych.decoding.beam import beam_search
 from diptych.decoding.decoder import Decoder
 from diptych.decoding.guided import guided

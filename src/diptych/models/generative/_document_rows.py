@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from diptych.data.documents import PICTURE, DocumentBatch, DocumentProcessor, Parts
-from diptych.data.image_text import ImageTextProcessor
+from diptych.data.batches.documents import PICTURE, DocumentBatch, DocumentProcessor, Parts
+from diptych.data.batches.image_text import ImageTextProcessor
 from diptych.models.generative._document_layout import Layout
 from diptych.models.generative._document_module import DocumentModel
 from diptych.models.generative._picture_codes import codes_of

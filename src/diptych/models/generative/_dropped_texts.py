@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from diptych.core.seeding import unit_interval
-from diptych.data.image_text import ImageTextBatch
-from diptych.data.text import Tokenizer
+from diptych.data.batches.image_text import ImageTextBatch
+from diptych.data.words.tokenizer import Tokenizer
 
 
 def with_dropped(batch: ImageTextBatch, tokenizer: Tokenizer, share: float) -> tuple[Tensor, Tensor]:

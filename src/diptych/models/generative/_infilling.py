@@ -1,4 +1,4 @@
-"""Gaps in documents filled by a model that was trained on moved parts (data/causal_masking.py)."""
+"""Gaps in documents filled by a model that was trained on moved parts (data/words/causal_masking.py)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from diptych.capabilities.generator import Prompt
 from diptych.core.errors import DiptychError
 from diptych.core.sampling import TextSampling
 from diptych.core.seeding import hash_to_int
-from diptych.data.cloze import MASK
+from diptych.data.words.cloze import MASK
 from diptych.decoding.modal_grammar import ModalGrammar
 from diptych.decoding.write import write
 from diptych.models.generative._document_predictor import DocumentPredictor

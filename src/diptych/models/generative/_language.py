@@ -17,9 +17,9 @@ from diptych.capabilities.predictor import Predictor
 from diptych.core.config import from_plain, to_plain
 from diptych.core.losses import IGNORED, Losses, Part
 from diptych.core.task import Task
-from diptych.data.image_text import ImageTextBatch, ImageTextConfig, ImageTextProcessor
-from diptych.data.text import Tokenizer
-from diptych.data.word_masking import mask_words
+from diptych.data.batches.image_text import ImageTextBatch, ImageTextConfig, ImageTextProcessor
+from diptych.data.words.tokenizer import Tokenizer
+from diptych.data.words.word_masking import mask_words
 from diptych.layers.text_transformer import TextConfig, TextTransformer
 from diptych.objectives.masked import masked_positions, token_loss
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from diptych.core.errors import ConfigError
 from diptych.core.seeding import hash_to_int
 from diptych.data.neighbours import NOTHING, NeighbourRules, neighbours
-from diptych.data.text import pad_tokens
+from diptych.data.words.tokenizer import pad_tokens
 from diptych.models.contrastive import clip
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from diptych.core.seeding import hash_to_int, unit_interval
-from diptych.data.causal_masking import SpanTokens, drawn_spans, masked
-from diptych.data.text import Tokenizer
+from diptych.data.words.causal_masking import SpanTokens, drawn_spans, masked
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.models.generative._document_layout import Layout
 from diptych.models.generative._prompts import start_of
 

@@ -6,8 +6,8 @@ import reprlib
 from collections.abc import Sequence
 
 from diptych.core.errors import ConfigError, DiptychError, TextTooLong
-from diptych.data.image_text import ImageTextProcessor
-from diptych.data.text import Tokenizer
+from diptych.data.batches.image_text import ImageTextProcessor
+from diptych.data.words.tokenizer import Tokenizer
 
 
 def check_prompts(texts: Sequence[str], processor: ImageTextProcessor) -> None:

@@ -27,15 +27,15 @@ from diptych.core.losses import IGNORED, Losses, Part
 from diptych.core.sample import Sample
 from diptych.core.seeding import unit_interval
 from diptych.core.task import Task
-from diptych.data.documents import DocumentBatch, DocumentProcessor
-from diptych.data.image_text import (
+from diptych.data.batches.documents import DocumentBatch, DocumentProcessor
+from diptych.data.batches.image_text import (
     ImagePreprocessing,
     ImageTextBatch,
     ImageTextConfig,
     ImageTextProcessor,
     TextPreprocessing,
 )
-from diptych.data.text import Tokenizer, pad_tokens
+from diptych.data.words.tokenizer import Tokenizer, pad_tokens
 from diptych.layers.causal_block import CausalConfig
 from diptych.layers.conv_autoencoder import AutoencoderConfig
 from diptych.layers.quantizer import QuantizerConfig

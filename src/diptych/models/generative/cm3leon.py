@@ -1,9 +1,9 @@
 """CM3Leon: a decoder over words and pictures that also fills gaps, guided by the text or by contrast with none.
 
 Yu et al. 2023, "Scaling Autoregressive Multi-Modal Models: Pretraining and Instruction Tuning", arXiv 2309.02591. Plain
-next-token loss on documents some of whose parts were moved to the end (data/causal_masking.py), so that one causal
-model writes pictures after texts, texts after pictures, and gaps between both sides. Where the text is not told, its
-place holds a sentinel, in training and in sampling. Pictures are drawn under guidance, l_u + a (l_c - l_u), or by
+next-token loss on documents some of whose parts were moved to the end (data/words/causal_masking.py), so that one
+causal model writes pictures after texts, texts after pictures, and gaps between both sides. Where the text is not told,
+its place holds a sentinel, in training and in sampling. Pictures are drawn under guidance, l_u + a (l_c - l_u), or by
 contrastive decoding (CD-K, section 3.2): of what the text makes likely that which it makes likelier than no text does.
 
 Other documents stand before one, found in a memory by a contrastive model (data/neighbours.py): in training by the
@@ -33,8 +33,8 @@ from diptych.core.sampling import TextSampling
 from diptych.core.seeding import unit_interval
 from diptych.core.task import Task
 from diptych.core.visual import Image
-from diptych.data.documents import DocumentBatch, DocumentProcessor
-from diptych.data.image_text import (
+from diptych.data.batches.documents import DocumentBatch, DocumentProcessor
+from diptych.data.batches.image_text import (
     ImagePreprocessing,
     ImageTextBatch,
     ImageTextConfig,
@@ -42,7 +42,7 @@ from diptych.data.image_text import (
     TextPreprocessing,
 )
 from diptych.data.neighbours import NeighbourRules, thinned
-from diptych.data.text import Tokenizer, pad_tokens
+from diptych.data.words.tokenizer import Tokenizer, pad_tokens
 from diptych.decoding.decoder import Decoder
 from diptych.decoding.guided import Contrasted, guided
 from diptych.layers.causal_block import CausalConfig

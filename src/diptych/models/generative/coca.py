@@ -30,14 +30,14 @@ from diptych.core.losses import Losses, Part, Scope
 from diptych.core.sample import Sample
 from diptych.core.sampling import TextSampling, seeds_for
 from diptych.core.task import Features, GlobalTask, LocalOutput
-from diptych.data.image_text import (
+from diptych.data.batches.image_text import (
     ImagePreprocessing,
     ImageTextBatch,
     ImageTextConfig,
     ImageTextProcessor,
     TextPreprocessing,
 )
-from diptych.data.text import Tokenizer
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.decoding.texts import written_texts
 from diptych.layers.feature_map import BackboneMap, saved_backbone
 from diptych.models import _weight_tables as tables

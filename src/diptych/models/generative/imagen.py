@@ -31,14 +31,14 @@ from diptych.core.sample import Sample
 from diptych.core.sampling import ImageSampling
 from diptych.core.seeding import hash_to_int, unit_interval
 from diptych.core.task import Task
-from diptych.data.image_text import (
+from diptych.data.batches.image_text import (
     ImagePreprocessing,
     ImageTextBatch,
     ImageTextConfig,
     ImageTextProcessor,
     TextPreprocessing,
 )
-from diptych.data.text import Tokenizer
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.decoding.diffusion_sampler import sample
 from diptych.layers.frozen_text import T5Text
 from diptych.models.generative._diffusion_classifier import ClassifierConfig

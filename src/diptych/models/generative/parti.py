@@ -32,14 +32,14 @@ from diptych.core.sampling import ImageSampling, seeds_for
 from diptych.core.seeding import hash_to_int
 from diptych.core.task import Task
 from diptych.core.visual import Image
-from diptych.data.image_text import (
+from diptych.data.batches.image_text import (
     ImagePreprocessing,
     ImageTextBatch,
     ImageTextConfig,
     ImageTextProcessor,
     TextPreprocessing,
 )
-from diptych.data.text import Tokenizer
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.decoding.decoder import Decoder
 from diptych.decoding.guided import guided
 from diptych.decoding.trunk_decoder import TrunkDecoder

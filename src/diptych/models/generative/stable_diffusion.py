@@ -30,14 +30,14 @@ from diptych.core.losses import Losses, Part
 from diptych.core.sample import Sample
 from diptych.core.seeding import hash_to_int
 from diptych.core.task import Task
-from diptych.data.image_text import (
+from diptych.data.batches.image_text import (
     ImagePreprocessing,
     ImageTextBatch,
     ImageTextConfig,
     ImageTextProcessor,
     TextPreprocessing,
 )
-from diptych.data.text import Tokenizer
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.conv_autoencoder import AutoencoderConfig
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.unet import UNetConfig

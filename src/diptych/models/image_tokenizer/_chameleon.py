@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError
-from diptych.data.images import ImagePreprocessing
-from diptych.data.pictures import PictureProcessor
+from diptych.data.batches.pictures import PictureProcessor
+from diptych.data.pixels.images import ImagePreprocessing
 from diptych.layers.conv_autoencoder import AutoencoderConfig, ConvEncoder
 from diptych.layers.normalise import Normalise
 from diptych.layers.quantizer import Quantizer, QuantizerConfig

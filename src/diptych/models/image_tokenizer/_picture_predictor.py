@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from diptych.capabilities.predictor import Predictor
 from diptych.core.config import ModelConfig, from_plain, to_plain
 from diptych.core.visual import Image
-from diptych.data.images import ImagePreprocessing
-from diptych.data.pictures import PictureProcessor
+from diptych.data.batches.pictures import PictureProcessor
+from diptych.data.pixels.images import ImagePreprocessing
 
 PREDICTION_BATCH = 64
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from diptych.core.errors import ConfigError
 from diptych.core.losses import Losses, Part
 from diptych.core.task import ParamGroup, Task, decay_groups
-from diptych.data.pictures import PictureBatch, PictureProcessor
+from diptych.data.batches.pictures import PictureBatch, PictureProcessor
 from diptych.layers.patch_discriminator import DiscriminatorConfig, PatchDiscriminator
 from diptych.layers.perceptual_network import PerceptualNetwork, RandomFeatures
 from diptych.objectives.adversarial import adaptive_weight, discriminator_hinge, generator_hinge

@@ -29,8 +29,8 @@ from diptych.core.errors import ConfigError
 from diptych.core.losses import Part
 from diptych.core.sample import Sample
 from diptych.core.visual import Image
-from diptych.data.images import ImagePreprocessing
-from diptych.data.pictures import PictureBatch, PictureProcessor
+from diptych.data.batches.pictures import PictureBatch, PictureProcessor
+from diptych.data.pixels.images import ImagePreprocessing
 from diptych.layers.conv_autoencoder import AutoencoderConfig
 from diptych.layers.patch_discriminator import DiscriminatorConfig
 from diptych.layers.perceptual_network import PerceptualNetwork

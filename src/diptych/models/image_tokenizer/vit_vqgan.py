@@ -26,8 +26,8 @@ from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError
 from diptych.core.losses import Losses, Part
 from diptych.core.sample import Sample
-from diptych.data.images import ImagePreprocessing
-from diptych.data.pictures import PictureBatch, PictureProcessor
+from diptych.data.batches.pictures import PictureBatch, PictureProcessor
+from diptych.data.pixels.images import ImagePreprocessing
 from diptych.layers.normalise import Normalise
 from diptych.layers.patch_discriminator import DiscriminatorConfig
 from diptych.layers.perceptual_network import PerceptualNetwork

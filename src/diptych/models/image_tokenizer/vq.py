@@ -30,8 +30,8 @@ from diptych.core.errors import ConfigError
 from diptych.core.losses import Losses, Part
 from diptych.core.sample import Sample
 from diptych.core.task import Task
-from diptych.data.images import ImagePreprocessing
-from diptych.data.pictures import PictureBatch, PictureProcessor
+from diptych.data.batches.pictures import PictureBatch, PictureProcessor
+from diptych.data.pixels.images import ImagePreprocessing
 from diptych.layers.conv_autoencoder import AutoencoderConfig, ConvDecoder, ConvEncoder
 from diptych.layers.normalise import Normalise
 from diptych.layers.quantizer import Quantizer, QuantizerConfig

@@ -22,8 +22,8 @@ from torch import Tensor
 from diptych.core.config import ModelConfig
 from diptych.core.losses import Losses, Part
 from diptych.core.sample import Sample
-from diptych.data.images import ImagePreprocessing
-from diptych.data.pictures import PictureBatch, PictureProcessor
+from diptych.data.batches.pictures import PictureBatch, PictureProcessor
+from diptych.data.pixels.images import ImagePreprocessing
 from diptych.layers.conv_autoencoder import AutoencoderConfig
 from diptych.layers.patch_discriminator import DiscriminatorConfig
 from diptych.layers.perceptual_network import PerceptualNetwork

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from diptych.capabilities.card import CARD, begun
 from diptych.core.errors import ConfigError
-from diptych.data.image_text import ImageTextProcessor
+from diptych.data.batches.image_text import ImageTextProcessor
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models import _weight_tables as tables

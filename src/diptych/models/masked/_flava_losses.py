@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diptych.core.losses import IGNORED, Losses, Part
-from diptych.data.mixed_pairs import MixedBatch
+from diptych.data.batches.mixed_pairs import MixedBatch
 from diptych.models.masked._flava_module import Flava, Outputs
 from diptych.models.masked._flava_rows import Plan, index
 from diptych.models.masked._flava_terms import Weights, counts_of

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from diptych.core.errors import ConfigError
-from diptych.data.cells import hidden_patches, hidden_pixels
-from diptych.data.images import ImagePreprocessing
+from diptych.data.pixels.cells import hidden_patches, hidden_pixels
+from diptych.data.pixels.images import ImagePreprocessing
 from diptych.models.image_tokenizer.vq import VqModel
 from diptych.models.masked._flava_module import Flava, patches_of
 

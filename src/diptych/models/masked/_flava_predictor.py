@@ -18,10 +18,10 @@ from diptych.capabilities.verbs import Verb
 from diptych.core.config import from_plain, to_plain
 from diptych.core.errors import ConfigError
 from diptych.core.visual import Image
-from diptych.data.cells import check_cells
-from diptych.data.image_text import ImageTextConfig, ImageTextProcessor
-from diptych.data.images import ImagePreprocessing
-from diptych.data.text import Tokenizer
+from diptych.data.batches.image_text import ImageTextConfig, ImageTextProcessor
+from diptych.data.pixels.cells import check_cells
+from diptych.data.pixels.images import ImagePreprocessing
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.bert import rows_at
 from diptych.layers.feature_map import BackboneMap, saved_backbone
 from diptych.models._batches import batches

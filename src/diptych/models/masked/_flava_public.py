@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from diptych.core.errors import CheckpointError, ConfigError
-from diptych.data.image_text import ImageTextConfig, ImageTextProcessor, TextPreprocessing
-from diptych.data.text import Tokenizer
+from diptych.data.batches.image_text import ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.dalle_encoder import DalleConfig
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diptych.core.losses import IGNORED
 from diptych.core.task import Features
-from diptych.data.mixed_pairs import PAIRS, Kind, MixedBatch
+from diptych.data.batches.mixed_pairs import PAIRS, Kind, MixedBatch
 from diptych.models.masked._flava_module import Images, Outputs, Texts
 from diptych.models.masked._flava_terms import Weights
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import nn
 
 from diptych.core.errors import ConfigError
-from diptych.data.mixed_pairs import Kind, MixedBatch
+from diptych.data.batches.mixed_pairs import Kind, MixedBatch
 
 FUSED = ("mmm_image", "mmm_text", "itm")
 """Terms of the multimodal encoder."""
@@ -89,7 +89,7 @@ def check_kinds(weights: Weights, kinds: Collection[Kind]) -> None:
     """Raises a ConfigError when the data can never give a term that has a weight.
 
     Args:
-        kinds: of the rows that the data give (`data.one_sided.kinds_in`).
+        kinds: of the rows that the data give (`data.derived.one_sided.kinds_in`).
     """
     for term in sorted(weights.used()):
         if not set(_NEEDS[term].kinds) <= set(kinds):

@@ -26,10 +26,10 @@ from diptych.core.errors import ConfigError
 from diptych.core.losses import Losses, Part, Scope
 from diptych.core.sample import Sample
 from diptych.core.task import Features, GlobalTask, LocalOutput
-from diptych.data.image_text import ImagePreprocessing, ImageTextConfig, TextPreprocessing
-from diptych.data.mixed_pairs import Masks, MixedBatch, MixedPairsProcessor
-from diptych.data.other_captions import OtherCaptions
-from diptych.data.text import Tokenizer
+from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, TextPreprocessing
+from diptych.data.batches.mixed_pairs import Masks, MixedBatch, MixedPairsProcessor
+from diptych.data.batches.other_captions import OtherCaptions
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.feature_map import BackboneMap
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig

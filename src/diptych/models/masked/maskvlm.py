@@ -31,15 +31,15 @@ from diptych.core.losses import Losses, Part, Scope
 from diptych.core.sample import Sample
 from diptych.core.seeding import hash_to_int, uniform
 from diptych.core.task import AnchoredTask, Features, LocalOutput
-from diptych.data.image_text import (
+from diptych.data.batches.image_text import (
     ImagePreprocessing,
     ImageTextBatch,
     ImageTextConfig,
     ImageTextProcessor,
     TextPreprocessing,
 )
-from diptych.data.text import Tokenizer, text_labels
-from diptych.data.word_masking import MaskedWords, mask_words
+from diptych.data.words.tokenizer import Tokenizer, text_labels
+from diptych.data.words.word_masking import MaskedWords, mask_words
 from diptych.layers.bert import rows_at
 from diptych.layers.feature_map import BackboneMap
 from diptych.layers.pixel_patches import patchify

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from diptych.core.errors import CheckpointError, ConfigError
 from diptych.core.sample import Turn
-from diptych.data.chat import PromptTemplate
-from diptych.data.conversations import ConversationConfig, ConversationProcessor
-from diptych.data.text import Tokenizer
+from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.words.chat import PromptTemplate
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.pretrained import transformers_for
 from diptych.layers.qformer import QFormerConfig
 from diptych.models._public_folder import read_json, read_preprocessing, read_weights

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError
-from diptych.data.image_text import ImageTextProcessor
+from diptych.data.batches.image_text import ImageTextProcessor
 from diptych.layers.bert import BertConfig, MaskedWordHead
 from diptych.layers.qformer import QFormer, QFormerConfig
 from diptych.models.generative._prompts import start_of

@@ -20,9 +20,9 @@ from diptych.core.config import from_plain, to_plain
 from diptych.core.errors import TextTooLong
 from diptych.core.losses import IGNORED
 from diptych.core.sampling import TextSampling, seeds_for
-from diptych.data.image_text import ImageTextConfig, ImageTextProcessor
-from diptych.data.images import ImagePreprocessing
-from diptych.data.text import Tokenizer, pad_tokens
+from diptych.data.batches.image_text import ImageTextConfig, ImageTextProcessor
+from diptych.data.pixels.images import ImagePreprocessing
+from diptych.data.words.tokenizer import Tokenizer, pad_tokens
 from diptych.decoding.texts import written_texts
 from diptych.layers.pretrained import backbone_from_config
 from diptych.models._batches import batches

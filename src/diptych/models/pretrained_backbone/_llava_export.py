@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from diptych.capabilities.card import CARD, begun
 from diptych.core.errors import ConfigError
-from diptych.data.chat import IMAGE, JinjaTemplate, PlainTemplate, Template
-from diptych.data.conversations import ConversationProcessor
-from diptych.data.text import Tokenizer
+from diptych.data.batches.conversations import ConversationProcessor
+from diptych.data.words.chat import IMAGE, JinjaTemplate, PlainTemplate, Template
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.connectors import ConnectorConfig
 from diptych.layers.pretrained import quiet, transformers_for
 from diptych.models._public_folder import write_json, write_preprocessing

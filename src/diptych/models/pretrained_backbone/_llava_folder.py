@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from diptych.core.errors import CheckpointError, ConfigError
-from diptych.data.chat import PlainTemplate, read_template
-from diptych.data.conversations import ConversationConfig, ConversationProcessor
-from diptych.data.text import Tokenizer
+from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.words.chat import PlainTemplate, read_template
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.models._public_folder import read_json, read_preprocessing, read_weights
 from diptych.models._weight_tables import both, load_into, read
 from diptych.models.pretrained_backbone._language_folder import language_of

@@ -13,8 +13,8 @@ from diptych.core.config import ModelConfig, from_plain, to_plain
 from diptych.core.errors import ConfigError
 from diptych.core.losses import IGNORED, Losses, Part
 from diptych.core.task import Task
-from diptych.data.conversations import ConversationBatch, ConversationConfig, ConversationProcessor
-from diptych.data.text import Tokenizer
+from diptych.data.batches.conversations import ConversationBatch, ConversationConfig, ConversationProcessor
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.connectors import Connector, ConnectorConfig
 from diptych.layers.pretrained import backbone_from_config
 from diptych.models.pretrained_backbone._adapted_language import adapted

@@ -22,10 +22,10 @@ from diptych.core.losses import IGNORED
 from diptych.core.processor import BadSample
 from diptych.core.sample import Turn
 from diptych.core.sampling import TextSampling, seeds_for
-from diptych.data.chat import IMAGE
-from diptych.data.conversations import ConversationProcessor, Read
-from diptych.data.images import ImagePreprocessing, pixels_of
-from diptych.data.text import pad_tokens
+from diptych.data.batches.conversations import ConversationProcessor, Read
+from diptych.data.pixels.images import ImagePreprocessing, pixels_of
+from diptych.data.words.chat import IMAGE
+from diptych.data.words.tokenizer import pad_tokens
 from diptych.decoding.texts import written_texts
 from diptych.models._batches import batches
 from diptych.models.pretrained_backbone._prefixed import Prefixed

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from diptych.core.config import from_plain
 from diptych.core.errors import CheckpointError
-from diptych.data.chat import JinjaTemplate, PlainTemplate, PromptTemplate, Template
+from diptych.data.words.chat import JinjaTemplate, PlainTemplate, PromptTemplate, Template
 
 _PLAIN, _PROMPT, _JINJA = "template.json", "prompt_template.json", "chat_template.jinja"
 

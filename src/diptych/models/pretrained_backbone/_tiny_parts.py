@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diptych.core.sample import Sample
-from diptych.data.chat import PlainTemplate
-from diptych.data.conversations import ConversationConfig, ConversationProcessor
-from diptych.data.images import ImagePreprocessing
-from diptych.data.text import Tokenizer
+from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.pixels.images import ImagePreprocessing
+from diptych.data.words.chat import PlainTemplate
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.causal_block import CausalConfig
 from diptych.layers.pretrained import tiny_vision_backbone, transformers_for
 from diptych.models.pretrained_backbone._encoder_decoder import EncoderDecoder

@@ -24,14 +24,14 @@ from diptych.core.losses import IGNORED, Losses, Part, Scope
 from diptych.core.sample import Sample
 from diptych.core.seeding import hash_to_int, uniform
 from diptych.core.task import AnchoredTask, Features, LocalOutput
-from diptych.data.image_text import (
+from diptych.data.batches.image_text import (
     ImagePreprocessing,
     ImageTextBatch,
     ImageTextConfig,
     ImageTextProcessor,
     TextPreprocessing,
 )
-from diptych.data.text import Tokenizer, text_labels
+from diptych.data.words.tokenizer import Tokenizer, text_labels
 from diptych.layers.pretrained import tiny_vision_backbone
 from diptych.layers.qformer import QFormerConfig
 from diptych.models.pretrained_backbone._blip2_module import TEMPERATURE, Blip2, Config, check_fit

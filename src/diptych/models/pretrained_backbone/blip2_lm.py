@@ -4,8 +4,8 @@ Li et al. 2023, "BLIP-2", arXiv 2301.12597, section 3.2. Norm and Q-Former of th
 map are trained; tower and language model stay as they are. A causal language model reads the prompt and the text, and
 is taught the text; of an encoder-decoder the encoder reads the prompt, and the decoder is taught the text.
 
-Departure from the paper: what is asked stands in a conversation (data/conversations.py), so captions, questions and
-dialogues train alike; a caption without a prompt is the paper's case.
+Departure from the paper: what is asked stands in a conversation (data/batches/conversations.py), so captions, questions
+and dialogues train alike; a caption without a prompt is the paper's case.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from diptych.core.sample import Sample
-from diptych.data.chat import PlainTemplate
+from diptych.data.words.chat import PlainTemplate
 from diptych.layers.connectors import ConnectorConfig
 from diptych.models.pretrained_backbone._prefix_model import PrefixConfig, PrefixPredictor, PrefixTask
 from diptych.models.pretrained_backbone._prefixed import Trained

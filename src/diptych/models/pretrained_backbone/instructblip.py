@@ -21,9 +21,9 @@ from diptych.capabilities.load import folder_of
 from diptych.core.errors import ConfigError, TextTooLong
 from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
-from diptych.data.conversations import ConversationBatch, ConversationConfig, ConversationProcessor, Read
-from diptych.data.instructions import Asked, InstructedBatch, InstructedProcessor
-from diptych.data.text import Tokenizer
+from diptych.data.batches.conversations import ConversationBatch, ConversationConfig, ConversationProcessor, Read
+from diptych.data.batches.instructions import Asked, InstructedBatch, InstructedProcessor
+from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.qformer import QFormerConfig
 from diptych.models.pretrained_backbone._blip2_folder import read_folder
 from diptych.models.pretrained_backbone._language_model import LanguageModel

@@ -16,7 +16,7 @@ from typing import Self
 
 from diptych.adapters.language import LanguageAdapterConfig
 from diptych.core.sample import Sample
-from diptych.data.chat import IMAGE, PlainTemplate
+from diptych.data.words.chat import IMAGE, PlainTemplate
 from diptych.layers.connectors import Connector, ConnectorConfig
 from diptych.layers.qformer import QFormerConfig
 from diptych.models.pretrained_backbone._prefix_model import BridgeConfig, PrefixPredictor, PrefixTask

@@ -2,8 +2,8 @@
 
 Chen et al. 2023, "MiniGPT-v2", arXiv 2310.09478. Four features of a frozen tower that follow one another in raster
 order become one vector by one linear map; LoRA trains the language model. What is asked begins with its task, "[vqa]",
-"[caption]", "[refer]", "[identify]" or "[grounding]" (data/task_turns.py), and boxes are text in hundredths of the
-picture's sides (data/box_text.py), so a picture is squashed to the tower's square, never cut.
+"[caption]", "[refer]", "[identify]" or "[grounding]" (data/derived/task_turns.py), and boxes are text in hundredths of
+the picture's sides (data/words/box_text.py), so a picture is squashed to the tower's square, never cut.
 
 Departures from the paper: LoRA has no dropout; corners are rounded to the nearest hundredth, the released code cuts
 them off; on our own trunk LoRA's A is shared by keys and values, which are one matrix, where the paper leaves the keys.
@@ -22,11 +22,11 @@ from diptych.core.errors import ConfigError
 from diptych.core.sample import Sample
 from diptych.core.sampling import TextSampling
 from diptych.core.visual import Box, as_image
-from diptych.data.box_text import read_boxes
-from diptych.data.chat import IMAGE, PlainTemplate
-from diptych.data.conversations import ConversationProcessor
-from diptych.data.decode import decode
-from diptych.data.task_turns import TASKS, asked
+from diptych.data.batches.conversations import ConversationProcessor
+from diptych.data.derived.task_turns import TASKS, asked
+from diptych.data.pixels.decode import decode
+from diptych.data.words.box_text import read_boxes
+from diptych.data.words.chat import IMAGE, PlainTemplate
 from diptych.layers.connectors import ConnectorConfig
 from diptych.models.pretrained_backbone._language_model import LanguageModel
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures

@@ -27,8 +27,8 @@ from diptych.core.errors import CheckpointError, ConfigError
 from diptych.core.losses import Losses, Part
 from diptych.core.sample import Sample
 from diptych.core.task import Task
-from diptych.data.classes import ClassBatch, ClassConfig, ClassProcessor
-from diptych.data.images import ImagePreprocessing
+from diptych.data.batches.classes import ClassBatch, ClassConfig, ClassProcessor
+from diptych.data.pixels.images import ImagePreprocessing
 from diptych.layers.normalise import Normalise
 from diptych.layers.vision_transformer import VisionConfig, VisionTransformer
 from diptych.models import _weight_tables as tables
