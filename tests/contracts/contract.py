@@ -14,7 +14,12 @@ from typing import Any
 
 import torch
 from generation_checks import documents_are_continued, drawn_pictures, pictures_are_generated, texts_are_generated
-from likelihood_checks import pictures_have_a_likelihood, scores_say_what_they_compare, texts_have_a_likelihood
+from likelihood_checks import (
+    pictures_have_a_likelihood,
+    prompts_have_a_likelihood,
+    scores_say_what_they_compare,
+    texts_have_a_likelihood,
+)
 from locate_checks import boxes_are_given
 from torch import Tensor
 from verb_checks import pairs_are_scored, patches_are_filled_in, words_are_filled_in
@@ -242,6 +247,8 @@ def likelihoods(case: Case) -> None:
     predictor, samples = predictor_of(case), eight_samples()
     if Verb.TEXT_LIKELIHOOD in predictor.verbs:
         texts_have_a_likelihood(predictor, samples, CAPTIONS)
+    if Verb.PROMPT_LIKELIHOOD in predictor.verbs:
+        prompts_have_a_likelihood(predictor, samples, CAPTIONS)
     if Verb.IMAGE_LIKELIHOOD in predictor.verbs:
         pictures_have_a_likelihood(predictor, samples, CAPTIONS)
     if Verb.SCORE_PAIRS in predictor.verbs:

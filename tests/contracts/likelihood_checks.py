@@ -22,6 +22,8 @@ def likelihood_outputs(predictor: Predictor, samples: Sequence[Sample]) -> dict[
     found: dict[str, Tensor] = {}
     if Verb.TEXT_LIKELIHOOD in predictor.verbs:
         found["text_likelihood"] = predictor.text_likelihood(images, [""] * len(texts), texts).mean()
+    if Verb.PROMPT_LIKELIHOOD in predictor.verbs:
+        found["prompt_likelihood"] = predictor.prompt_likelihood([[one, "it is"] for one in images], texts).mean()
     if Verb.IMAGE_LIKELIHOOD in predictor.verbs:
         found["image_likelihood"] = predictor.image_likelihood(texts, images).mean()
     return found
@@ -38,6 +40,25 @@ def texts_have_a_likelihood(predictor: Predictor, samples: Sequence[Sample], cap
     longer = predictor.text_likelihood([images[0]] * 2, ["", ""], ["a red circle", "a red circle and a blue star"])
     assert int(longer.counts_N[1]) > int(longer.counts_N[0]), "a longer text has no more tokens"
     refused(lambda: predictor.text_likelihood(images[:1], ["", ""], ["a", "b"]))
+
+
+def prompts_have_a_likelihood(predictor: Predictor, samples: Sequence[Sample], captions: Sequence[str]) -> None:
+    """A probability, alone or among others, that depends on every picture of its prompt and on their order."""
+    first, second, third = (sample.image for sample in samples[:3])
+    prompts = [[first, "it is"], ["it is"], [first, captions[0], second, captions[1], third, "it is"]]
+    together = predictor.prompt_likelihood(prompts, captions)
+    well_formed(together, len(captions))
+    assert bool((together.log_N <= 1e-6).all()), "a probability above 1"
+    one_by_one(together, lambda index: predictor.prompt_likelihood([prompts[index]], [captions[index]]))
+    others = [
+        [third, captions[0], second, captions[1], third, "it is"],
+        [first, captions[0], first, captions[1], third, "it is"],
+        [first, captions[0], second, captions[1], first, "it is"],
+        [second, captions[0], first, captions[1], third, "it is"],
+    ]
+    changed = predictor.prompt_likelihood(others, [captions[2]] * len(others)).log_N
+    assert bool((changed != together.log_N[2]).all()), "a picture of the prompt is not looked at"
+    refused(lambda: predictor.prompt_likelihood(prompts, captions[:1]))
 
 
 def pictures_have_a_likelihood(predictor: Predictor, samples: Sequence[Sample], captions: Sequence[str]) -> None:

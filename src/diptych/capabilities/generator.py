@@ -53,6 +53,21 @@ class TextLikelihood(Protocol):
         ...
 
 
+class PromptLikelihood(Protocol):
+    """Has `prompt_likelihood`."""
+
+    name: str
+
+    def prompt_likelihood(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> Likelihood:
+        """log p(text i | prompt i of texts and pictures in any order), summed over the text's tokens and its end.
+
+        Raises:
+            TextTooLong: a prompt with its text does not fit the model's context.
+            DiptychError: not one text a prompt, or a prompt of parts that the model cannot take in this order.
+        """
+        ...
+
+
 class ImageLikelihood(Protocol):
     """Has `image_likelihood`.
 

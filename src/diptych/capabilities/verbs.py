@@ -18,6 +18,7 @@ class Verb(StrEnum):
     SCORE = "score"
     SCORE_PAIRS = "score_pairs"
     TEXT_LIKELIHOOD = "text_likelihood"
+    PROMPT_LIKELIHOOD = "prompt_likelihood"
     IMAGE_LIKELIHOOD = "image_likelihood"
     GENERATE_TEXT = "generate_text"
     CONTINUE_DOCUMENT = "continue_document"

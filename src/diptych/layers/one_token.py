@@ -53,8 +53,11 @@ class OneToken:
 
     @classmethod
     def of(cls, trunk: CausalTransformer) -> Self | None:
-        """The step; None where it is not for this stack: on another device, with parts wrapped, or one that reads."""
+        """The step; None where it is not for this stack: on another device, with parts wrapped, one that reads, or one
+        between whose blocks something else stands (a hook)."""
         if trunk.config.memory_width or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+            return None
+        if any(block._forward_pre_hooks or block._forward_hooks for block in trunk.blocks):
             return None
         maps = [part for block in trunk.blocks for part in block.modules() if isinstance(part, nn.Linear)]
         plain = all(type(part) is FewRowsLinear and type(part.weight) is nn.Parameter and part.turns() for part in maps)

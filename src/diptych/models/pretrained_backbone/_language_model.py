@@ -86,6 +86,19 @@ class LanguageModel(nn.Module, ABC):
 class CausalModel(LanguageModel):
     """Nothing depends on what comes after it."""
 
+    @property
+    @abstractmethod
+    def inner_width(self) -> int:
+        """Of what its blocks hand on: D, but for models whose words are narrower (OPT-350M)."""
+
+    @abstractmethod
+    def blocks(self) -> Sequence[nn.Module]:
+        """Its blocks in order, each of which takes the states [B, T, inner width] first.
+
+        Raises:
+            ConfigError: they cannot be told.
+        """
+
     @abstractmethod
     def forward(self, x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
         """States [B, T, D]."""

@@ -70,6 +70,13 @@ class Llama(PackingModel):
     def context(self) -> int:
         return self.config.context
 
+    @property
+    def inner_width(self) -> int:
+        return self.width
+
+    def blocks(self) -> Sequence[nn.Module]:
+        return list(self.trunk.blocks)
+
     def embed(self, tokens_BT: Tensor) -> Tensor:
         out: Tensor = self.embedding(tokens_BT)
         return out

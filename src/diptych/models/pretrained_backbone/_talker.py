@@ -26,8 +26,10 @@ from diptych.data.batches.conversations import ConversationProcessor, Read
 from diptych.data.pixels.images import ImagePreprocessing, pixels_of
 from diptych.data.words.chat import IMAGE
 from diptych.data.words.tokenizer import pad_tokens
+from diptych.decoding.decoder import Decoder
 from diptych.decoding.texts import written_texts
 from diptych.models._batches import batches
+from diptych.models.pretrained_backbone._language_model import Said
 from diptych.models.pretrained_backbone._prefixed import Prefixed
 from diptych.objectives.autoregressive import token_log_probabilities
 
@@ -70,13 +72,11 @@ class Talker(Predictor, Generic[ConfigT]):
     def _written(self, prompts: Sequence[Prompt], sampling: TextSampling, seeds: Sequence[int]) -> list[str]:
         words, most = self.processor.tokenizer, self._most()
         read = [self._opened(prompt) for prompt in prompts]
-        rows = self._vectors(read, [part for prompt in prompts for part in prompt if not isinstance(part, str)])
-        decoder = self.module.language.decoder(rows, most)
-        rooms = [most - len(row) for row in rows]
+        decoder = self.decoder(read, _pictures(prompts), most)
+        rooms = [most - len(one.tokens) for one in read]
         found = written_texts(decoder, rooms, sampling, [words.end_id], seeds)
         return [words.decode(row).strip() for row in found]
 
-    @torch.inference_mode()
     def text_likelihood(
         self, visuals: Sequence[Any | None], prompts: Sequence[str], texts: Sequence[str]
     ) -> Likelihood:
@@ -88,15 +88,16 @@ class Talker(Predictor, Generic[ConfigT]):
         """
         same_length(visuals, texts, Verb.TEXT_LIKELIHOOD)
         same_length(visuals, prompts, Verb.TEXT_LIKELIHOOD)
+        told = [_parts(visual, prompt) for visual, prompt in zip(visuals, prompts, strict=True)]
+        return self._likelihood(told, texts)
+
+    @torch.inference_mode()
+    def _likelihood(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> Likelihood:
+        """Of each text after its prompt of texts and pictures."""
         sums, counts = [torch.zeros(0, dtype=torch.float64)], [torch.zeros(0, dtype=torch.int64)]
-        for some in batches(list(zip(visuals, prompts, texts, strict=True)), PREDICTION_BATCH):
-            read = [self._answered(visual is not None, prompt, text) for visual, prompt, text in some]
-            rows = self._vectors(read, [visual for visual, _, _ in some if visual is not None])
-            labels_NT, lengths_N = pad_tokens([one.labels for one in read], IGNORED)
-            x_NTD = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-            states_NAD, labels_NA = self.module.language.said(
-                x_NTD, lengths_N.to(self.device), labels_NT.to(self.device)
-            )
+        for some in batches(list(zip(prompts, texts, strict=True)), PREDICTION_BATCH):
+            read = [self._answered(prompt, text) for prompt, text in some]
+            states_NAD, labels_NA = self.said(read, _pictures([prompt for prompt, _ in some]))
             sums.append(token_log_probabilities(self.module.logits(states_NAD), labels_NA).sum(1).cpu())
             counts.append((labels_NA != IGNORED).sum(1).cpu())
         return Likelihood(torch.cat(sums), torch.cat(counts))
@@ -111,9 +112,8 @@ class Talker(Predictor, Generic[ConfigT]):
         """
         same_length(visuals, questions, Verb.ANSWER)
         if choices is None:
-            return self.generate_text(
-                [[visual, asked] for visual, asked in zip(visuals, questions, strict=True)], SHORT
-            )
+            prompts = [_parts(visual, asked) for visual, asked in zip(visuals, questions, strict=True)]
+            return self.generate_text(prompts, SHORT)
         same_length(visuals, choices, Verb.ANSWER)
         found = []
         for visual, asked, options in zip(visuals, questions, choices, strict=True):
@@ -125,14 +125,11 @@ class Talker(Predictor, Generic[ConfigT]):
         return min(self.processor.config.max_length, self.module.language.context)
 
     def _opened(self, prompt: Prompt) -> Read:
-        shown = sum(not isinstance(part, str) for part in prompt)
-        text = " ".join(part if isinstance(part, str) else IMAGE for part in prompt)
-        text = text.replace(f"{IMAGE} ", f"{IMAGE}\n")  # as a conversation in training writes it
-        return self._read([Turn("user", text)], shown, opens=True)
+        return self._read([Turn("user", _written_out(prompt))], len(_pictures([prompt])), opens=True)
 
-    def _answered(self, shown: bool, prompt: str, text: str) -> Read:
-        asked = f"{IMAGE}\n{prompt}" if shown and prompt else IMAGE if shown else prompt
-        return self._read([Turn("user", asked), Turn("assistant", text)], int(shown), opens=False)
+    def _answered(self, prompt: Prompt, text: str) -> Read:
+        turns = [Turn("user", _written_out(prompt)), Turn("assistant", text)]
+        return self._read(turns, len(_pictures([prompt])), opens=False)
 
     def _read(self, turns: Sequence[Turn], pictures: int, opens: bool) -> Read:
         try:
@@ -141,6 +138,20 @@ class Talker(Predictor, Generic[ConfigT]):
         except BadSample as bad:
             kind = TextTooLong if bad.reason == "conversation too long" else DiptychError
             raise kind(f"this prompt cannot be read: {bad.detail or bad.reason}") from bad
+
+    def said(self, read: Sequence[Read], pictures: Sequence[Any]) -> Said:
+        """What is said in rows, whose pictures are those of the first row first."""
+        labels_NT, lengths_N = pad_tokens([one.labels for one in read], IGNORED)
+        x_NTD = torch.nn.utils.rnn.pad_sequence(self._vectors(read, pictures), batch_first=True)
+        return self.module.language.said(x_NTD, lengths_N.to(self.device), labels_NT.to(self.device))
+
+    def decoder(self, read: Sequence[Read], pictures: Sequence[Any], room: int) -> Decoder:
+        """Of rows that have been read; `room` is the longest row.
+
+        Raises:
+            TextTooLong: a row leaves no room for one more token.
+        """
+        return self.module.language.decoder(self._vectors(read, pictures), room)
 
     def _vectors(self, read: Sequence[Read], pictures: Sequence[Any]) -> list[Tensor]:
         """What the language model reads of each row [T, D]."""
@@ -173,3 +184,20 @@ class Talker(Predictor, Generic[ConfigT]):
         self.processor.tokenizer.write(folder / "tokenizer.json")
         self.module.tower.write_config(folder / "tower")
         self.module.language.write_config(folder / "language")
+
+
+def _pictures(prompts: Sequence[Prompt]) -> list[Any]:
+    """Those of all prompts, in order."""
+    return [part for prompt in prompts for part in prompt if not isinstance(part, str)]
+
+
+def _parts(visual: Any | None, prompt: str) -> Prompt:
+    """A picture, if one is shown, and what is said after it, if anything is."""
+    shown = [] if visual is None else [Path(visual) if isinstance(visual, str) else visual]
+    return [*shown, prompt] if prompt else shown
+
+
+def _written_out(prompt: Prompt) -> str:
+    """A prompt as one text; behind a picture a new line, as a conversation in training writes it."""
+    text = " ".join(part if isinstance(part, str) else IMAGE for part in prompt)
+    return text.replace(f"{IMAGE} ", f"{IMAGE}\n")

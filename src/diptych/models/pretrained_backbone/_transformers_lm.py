@@ -51,6 +51,19 @@ class TransformersLm(CausalModel):
         config: Any = self.model.config
         return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", 0) or 1 << 20)
 
+    @property
+    def inner_width(self) -> int:
+        config: Any = self.model.config
+        return int(config.hidden_size)
+
+    def blocks(self) -> Sequence[nn.Module]:
+        config: Any = self.model.config
+        for part in self._body.modules():
+            if isinstance(part, nn.ModuleList) and len(part) == config.num_hidden_layers:
+                return list(part)
+        kind = type(self.model).__name__
+        raise ConfigError(f"{kind} keeps its {config.num_hidden_layers} blocks in no list: choose another model")
+
     def embed(self, tokens_BT: Tensor) -> Tensor:
         out: Tensor = self.model.get_input_embeddings()(tokens_BT)  # type: ignore[operator]
         return out

@@ -18,20 +18,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from diptych.core.sample import Sample
-from diptych.data.words.chat import PlainTemplate
 from diptych.layers.connectors import ConnectorConfig
-from diptych.models.pretrained_backbone._prefix_model import PrefixConfig, PrefixPredictor, PrefixTask
+from diptych.models.pretrained_backbone._interleaved import InterleavedPredictor, plain_template
+from diptych.models.pretrained_backbone._prefix_model import PrefixConfig, PrefixTask
 from diptych.models.pretrained_backbone._prefixed import Trained
 from diptych.models.pretrained_backbone._tiny_parts import tiny_parts
 
-VERBS = ("generate_text", "text_likelihood", "answer")
+VERBS = ("generate_text", "text_likelihood", "prompt_likelihood", "answer")
 TRAINED = Trained(tower=True, connector=True, language=False)
 """What makes it Frozen."""
-
-
-def plain_template(end: str) -> PlainTemplate:
-    """Pictures and texts as they follow one another, without names; an end token behind what was said."""
-    return PlainTemplate(user="", assistant="", between="", end=end)
 
 
 @dataclass(frozen=True)
@@ -41,7 +36,7 @@ class Config(PrefixConfig):
     connector: ConnectorConfig = field(default_factory=lambda: ConnectorConfig("pooled", queries=2))
 
 
-class FrozenPredictor(PrefixPredictor[Config]):
+class FrozenPredictor(InterleavedPredictor[Config]):
     """Goes on after pictures and texts."""
 
     VERBS = VERBS
