@@ -72,7 +72,7 @@ def test_the_parts_weigh_each_pair_once() -> None:
     [
         (CLIP, processor(size=64), "makes pictures of 64 pixels, the vision tower takes 32"),
         (CLIP, processor(length=65), "texts of up to 65 tokens do not fit a context of 64"),
-        (CLIP.with_vocabulary(200), processor(), "the tokenizer has 300 tokens, the text tower 200 embeddings"),
+        (CLIP.with_vocabulary(200), processor(), "the tokenizer has 300 tokens, the model 200 embeddings"),
         (CLIP, processor(constant=True), "constant padding must be on for both"),
     ],
 )

@@ -106,7 +106,7 @@ def settings_of(**changes: Any) -> RegionTextConfig:
 def test_sizes_that_do_not_fit_are_refused() -> None:
     task = task_of()
     tokenizer, config = task.processor.tokenizer, task.config
-    with pytest.raises(ConfigError, match="texts of up to 64 tokens do not fit the 32 positions"):
+    with pytest.raises(ConfigError, match="texts of up to 64 tokens do not fit a context of 32"):
         small = replace(config, text=replace(config.text, context=32))
         VisualBertPredictor.build(small, RegionTextProcessor(settings_of(), tokenizer))
     with pytest.raises(ConfigError, match="the tokenizer has"):

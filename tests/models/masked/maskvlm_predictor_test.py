@@ -177,8 +177,8 @@ def test_a_processor_that_does_not_fit_is_refused() -> None:
     build()
     for arguments, sentence in (
         ({"image": 64}, "pictures of 32 pixels.*of 64"),
-        ({"length": 65}, "longest text in tokens is 65.*64"),
-        ({"vocabulary": 100}, "vocabulary is .*100"),
+        ({"length": 65}, "texts of up to 65 tokens do not fit a context of 64"),
+        ({"vocabulary": 100}, "tokens, the model 100 embeddings"),
         ({"mask": False}, "no mask token"),
     ):
         with pytest.raises(ConfigError, match=sentence):

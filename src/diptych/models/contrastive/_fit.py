@@ -8,6 +8,7 @@ from diptych.layers.masking import patches_kept
 from diptych.layers.modified_resnet import ResNetConfig
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
+from diptych.models._fit_texts import check_texts
 from diptych.models.contrastive._options import PairOptions
 
 Vision = VisionConfig | ResNetConfig
@@ -37,13 +38,6 @@ def check_fit(vision: Vision, text: TextConfig, processor: ImageTextProcessor) -
     made, taken = processor.config.image.size, vision.image_size
     if made != taken:
         raise ConfigError(f"the processor makes pictures of {made} pixels, the vision tower takes {taken}")
-    if processor.config.text.max_length > text.context:
-        raise ConfigError(
-            f"texts of up to {processor.config.text.max_length} tokens do not fit a context of {text.context}"
-        )
-    if processor.tokenizer.vocab_size > text.vocab_size:
-        raise ConfigError(
-            f"the tokenizer has {processor.tokenizer.vocab_size} tokens, the text tower {text.vocab_size} embeddings"
-        )
+    check_texts(text, processor.config.text, processor.tokenizer)
     if (text.padding == "constant") != processor.config.text.pad_to_max:
         raise ConfigError("constant padding must be on for both the text tower and the processor, or for neither")

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diptych.capabilities.predictor import Predictor
-from diptych.core.config import ModelConfig, from_plain, to_plain
+from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError
 from diptych.core.task import Features, GlobalTask, LocalOutput
-from diptych.data.batches.image_text import ImageTextBatch, ImageTextConfig, ImageTextProcessor
-from diptych.data.pixels.images import ImagePreprocessing
-from diptych.data.words.tokenizer import Tokenizer, text_labels
+from diptych.data.batches.image_text import ImageTextBatch, ImageTextProcessor
+from diptych.data.words.tokenizer import text_labels
 from diptych.layers.length_buckets import in_length_buckets, most_buckets
 from diptych.layers.masking import kept_patches, kept_tokens, patches_kept
 from diptych.layers.modified_resnet import ModifiedResNet, ResNetConfig
@@ -28,6 +25,7 @@ from diptych.layers.normalise import Normalise
 from diptych.layers.text_transformer import TextConfig, TextTransformer
 from diptych.layers.vision_transformer import VisionTransformer
 from diptych.models._batches import batches
+from diptych.models._image_text_predictor import ImageTextPredictor
 from diptych.models.contrastive._fit import Vision
 from diptych.models.contrastive._options import PairOptions
 
@@ -184,18 +182,8 @@ class TwoTowerTask(GlobalTask[ImageTextBatch]):
         """The model with its processor; shares the weights."""
 
 
-class TwoTowerPredictor(Predictor):
+class TwoTowerPredictor(ImageTextPredictor[ModelConfig, TwoTowers]):
     """Encodes pictures and strings; any number, in batches."""
-
-    CONFIG: ClassVar[type[ModelConfig]]
-    config: ModelConfig
-    module: TwoTowers
-
-    def __init__(self, config: ModelConfig, processor: ImageTextProcessor, module: TwoTowers, name: str) -> None:
-        self.config = config
-        self.processor = processor
-        self.module = module
-        self.name = name
 
     @torch.inference_mode()
     def encode_image(self, visuals: Sequence[Any] | Tensor) -> Tensor:
@@ -218,26 +206,3 @@ class TwoTowerPredictor(Predictor):
             tokens_BT, lengths_B = self.processor.tokens(some)
             rows.append(self.module.encode_text(tokens_BT.to(self.device), lengths_B.to(self.device)).float().cpu())
         return torch.cat(rows) if rows else torch.zeros(0)
-
-    @property
-    def preprocessing(self) -> ImagePreprocessing:
-        """What every picture goes through first."""
-        return self.processor.config.image
-
-    def describe(self) -> dict[str, Any]:
-        return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}
-
-    def save_files(self, folder: Path) -> None:
-        self.processor.tokenizer.write(folder / "tokenizer.json")
-
-    @classmethod
-    def restore(cls, description: dict[str, Any], folder: Path) -> Self:
-        config = from_plain(cls.CONFIG, description["model"])
-        settings = from_plain(ImageTextConfig, description["processor"])
-        processor = ImageTextProcessor(settings, Tokenizer.read(folder / "tokenizer.json"))
-        return cls(config, processor, cls.build(config, processor), str(description["name"]))
-
-    @classmethod
-    @abstractmethod
-    def build(cls, config: Any, processor: ImageTextProcessor) -> TwoTowers:
-        """The module with fresh weights."""

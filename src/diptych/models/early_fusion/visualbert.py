@@ -31,7 +31,6 @@ from diptych.capabilities.load import folder_of
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Verb
 from diptych.core.config import from_plain, to_plain
-from diptych.core.errors import ConfigError
 from diptych.core.losses import IGNORED, Losses, Part
 from diptych.core.sample import Sample
 from diptych.core.task import Task
@@ -48,6 +47,7 @@ from diptych.layers.bert import BertConfig
 from diptych.layers.feature_map import BackboneMap, BackboneMapConfig, ConvMapConfig
 from diptych.layers.pretrained import backbone_from_config
 from diptych.models._fill_text import Places, fill_text
+from diptych.models._fit_texts import check_texts
 from diptych.models.early_fusion import _visualbert_public as public
 from diptych.models.early_fusion._seen import seen_of
 from diptych.models.early_fusion._visualbert_module import Config as Config  # a part of this file, for its readers
@@ -197,11 +197,7 @@ class VisualBertPredictor(Predictor):
         Raises:
             ConfigError: texts may be longer than the positions, or the tokenizer is of another size.
         """
-        text, longest = config.text, processor.config.text.max_length
-        if longest > text.context:
-            raise ConfigError(f"texts of up to {longest} tokens do not fit the {text.context} positions of the model")
-        if processor.tokenizer.vocab_size > text.vocab_size:
-            raise ConfigError(f"the tokenizer has {processor.tokenizer.vocab_size} tokens, the model {text.vocab_size}")
+        check_texts(config.text, processor.config.text, processor.tokenizer)
         image = processor.config.image
         return VisualBert(config, image.mean, image.std, backbone)
 

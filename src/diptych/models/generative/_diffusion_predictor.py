@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from diptych.capabilities.derive import same_length
 from diptych.capabilities.generator import OWN_WAY, Likelihood
-from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Verb
 from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError
@@ -26,6 +25,7 @@ from diptych.core.visual import Image
 from diptych.data.batches.image_text import ImageTextProcessor
 from diptych.decoding.diffusion_sampler import Denoise, SamplerConfig, sample
 from diptych.models._batches import batches
+from diptych.models._image_text_predictor import ImageTextPredictor
 from diptych.models.generative._diffusion_classifier import (
     ClassifierConfig,
     bound_steps,
@@ -72,7 +72,7 @@ class Space:
     steps: int
 
 
-class DiffusionPredictor(Predictor, Generic[ConfigT, ModelT, ToldT]):
+class DiffusionPredictor(ImageTextPredictor[ConfigT, ModelT], Generic[ConfigT, ModelT, ToldT]):
     """A model that was trained to tell the noise in something, told a text.
 
     Attributes:
@@ -80,13 +80,9 @@ class DiffusionPredictor(Predictor, Generic[ConfigT, ModelT, ToldT]):
     """
 
     likelihood_is: str
-    module: ModelT
 
     def __init__(self, config: ConfigT, processor: ImageTextProcessor, module: ModelT, name: str) -> None:
-        self.config = config
-        self.processor = processor
-        self.module = module
-        self.name = name
+        super().__init__(config, processor, module, name)
         self.classifier = self.spaces().classifier
 
     @abstractmethod

@@ -6,7 +6,6 @@ N rows, T tokens, P codes of a picture.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -14,15 +13,12 @@ from torch import Tensor
 
 from diptych.capabilities.derive import same_length
 from diptych.capabilities.generator import GREEDY, OWN_WAY, Likelihood, Prompt
-from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Verb
-from diptych.core.config import ModelConfig, to_plain
+from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError, TextTooLong
 from diptych.core.losses import IGNORED
 from diptych.core.sampling import ImageSampling, TextSampling, seeds_for
 from diptych.core.visual import Image
-from diptych.data.batches.image_text import ImageTextProcessor
-from diptych.data.pixels.images import ImagePreprocessing
 from diptych.data.words.cloze import word_ids
 from diptych.data.words.tokenizer import pad_tokens
 from diptych.decoding.beam import beam_search
@@ -31,6 +27,7 @@ from diptych.decoding.guided import guided
 from diptych.decoding.trunk_decoder import TrunkDecoder
 from diptych.decoding.write import write
 from diptych.models._batches import batches
+from diptych.models._image_text_predictor import ImageTextPredictor
 from diptych.models.generative._document_module import CodeDecoder, DocumentModel
 from diptych.models.generative._picture_codes import codes_of
 from diptych.models.generative._prompts import check_prompts, start_of
@@ -42,17 +39,10 @@ PREDICTION_BATCH = 64
 ConfigT = TypeVar("ConfigT", bound=ModelConfig)
 
 
-class DocumentPredictor(Predictor, Generic[ConfigT]):
+class DocumentPredictor(ImageTextPredictor[ConfigT, DocumentModel], Generic[ConfigT]):
     """Writes documents and parts of them."""
 
     likelihood_is = "exact over the picture's codes"
-    module: DocumentModel
-
-    def __init__(self, config: ConfigT, processor: ImageTextProcessor, module: DocumentModel, name: str) -> None:
-        self.config = config
-        self.processor = processor
-        self.module = module
-        self.name = name
 
     def without(self, text: str) -> list[int]:
         """What stands in the place of a picture's text where it is not told."""
@@ -305,14 +295,3 @@ class DocumentPredictor(Predictor, Generic[ConfigT]):
             return found_NV.index_fill(-1, torch.tensor(never, device=found_NV.device), -torch.inf)
 
         return TrunkDecoder(module.trunk, module.embed, logits, rows, module.context, self.device)
-
-    @property
-    def preprocessing(self) -> ImagePreprocessing:
-        """What every picture goes through first."""
-        return self.processor.config.image
-
-    def describe(self) -> dict[str, Any]:
-        return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}
-
-    def save_files(self, folder: Path) -> None:
-        self.processor.tokenizer.write(folder / "tokenizer.json")

@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from torch import Tensor
 
 from diptych.capabilities.load import folder_of
-from diptych.core.config import ModelConfig, from_plain
+from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError
 from diptych.core.losses import IGNORED, Losses, Part
 from diptych.core.sample import Sample
@@ -172,19 +172,13 @@ class ChameleonPredictor(DocumentPredictor[Config]):
     """Reads and writes texts, pictures and documents of both."""
 
     VERBS = VERBS
+    CONFIG = Config
 
     def guidance(self) -> float:
         return self.config.guidance
 
     def temperature(self) -> float:
         return self.config.temperature
-
-    @classmethod
-    def restore(cls, description: dict[str, Any], folder: Path) -> Self:
-        config = from_plain(Config, description["model"])
-        settings = from_plain(ImageTextConfig, description["processor"])
-        processor = ImageTextProcessor(settings, Tokenizer.read(folder / "tokenizer.json"))
-        return cls(config, processor, cls.build(config, processor), str(description["name"]))
 
     @classmethod
     def build(cls, config: Config, processor: ImageTextProcessor) -> DocumentModel:

@@ -18,14 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from diptych.capabilities.generator import GREEDY, Prompt
-from diptych.core.config import ModelConfig, from_plain
+from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError
 from diptych.core.losses import IGNORED, Losses, Part
 from diptych.core.sample import Sample
@@ -242,6 +241,7 @@ class Cm3LeonPredictor(DocumentPredictor[Config]):
     """Reads and writes texts, pictures and documents of both, and fills gaps in texts."""
 
     VERBS = VERBS
+    CONFIG = Config
 
     def guidance(self) -> float:
         return self.config.guidance
@@ -277,13 +277,6 @@ class Cm3LeonPredictor(DocumentPredictor[Config]):
         if memory is None:
             return super().openings(prompts)
         return memory.before(queries_of(prompts, memory, self.processor.tokens, self.pixels))
-
-    @classmethod
-    def restore(cls, description: dict[str, Any], folder: Path) -> Self:
-        config = from_plain(Config, description["model"])
-        settings = from_plain(ImageTextConfig, description["processor"])
-        processor = ImageTextProcessor(settings, Tokenizer.read(folder / "tokenizer.json"))
-        return cls(config, processor, cls.build(config, processor), str(description["name"]))
 
     @classmethod
     def build(cls, config: Config, processor: ImageTextProcessor) -> DocumentModel:

@@ -16,15 +16,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from diptych.capabilities.generator import GREEDY, Likelihood, Prompt
 from diptych.capabilities.load import folder_of
-from diptych.capabilities.predictor import Predictor
-from diptych.core.config import from_plain, to_plain
 from diptych.core.errors import ConfigError
 from diptych.core.losses import Losses, Part, Scope
 from diptych.core.sample import Sample
@@ -39,9 +37,12 @@ from diptych.data.batches.image_text import (
 )
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.decoding.texts import written_texts
-from diptych.layers.feature_map import BackboneMap, saved_backbone
+from diptych.layers.feature_map import BackboneMap
+from diptych.layers.vision_transformer import VisionTransformer
 from diptych.models import _weight_tables as tables
 from diptych.models._batches import batches
+from diptych.models._fit_texts import check_texts
+from diptych.models._image_text_predictor import OnBackbonePredictor
 from diptych.models._public_folder import read_weights
 from diptych.models.generative import _coca_open_clip as public
 from diptych.models.generative._captioning import Beginning, beginning_of, joined, likelihood_rows
@@ -56,7 +57,6 @@ VERBS = ("encode_image", "encode_text", "generate_text", "text_likelihood")
 READS = ("open_clip/coca",)
 
 PREDICTION_BATCH = 128
-BACKBONE = "backbone"
 
 
 @dataclass(frozen=True)
@@ -125,19 +125,18 @@ class CocaTask(GlobalTask[ImageTextBatch]):
         return CocaPredictor(self.config, self.processor, self.model, "coca")
 
 
-class CocaPredictor(Predictor):
+class CocaPredictor(OnBackbonePredictor[Config, Coca]):
     """Encodes each side, writes captions, and says how likely a text is for a picture.
 
     Where nothing is shown (a visual of None) it is given the mean colour.
     """
 
     VERBS = VERBS
+    CONFIG = Config
 
-    def __init__(self, config: Config, processor: ImageTextProcessor, module: Coca, name: str) -> None:
-        self.config = config
-        self.processor = processor
-        self.module: Coca = module
-        self.name = name
+    @property
+    def vision(self) -> VisionTransformer:
+        return self.module.vision
 
     @torch.inference_mode()
     def encode_image(self, visuals: Sequence[Any] | Tensor) -> Tensor:
@@ -220,27 +219,6 @@ class CocaPredictor(Predictor):
             image_NCHW[shown] = self.module.normalise(pixels).to(image_NCHW.dtype)
         return self.module.see(image_NCHW)
 
-    @property
-    def preprocessing(self) -> ImagePreprocessing:
-        """What every picture goes through first."""
-        return self.processor.config.image
-
-    def describe(self) -> dict[str, Any]:
-        return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}
-
-    def save_files(self, folder: Path) -> None:
-        self.processor.tokenizer.write(folder / "tokenizer.json")
-        self.module.vision.write_backbone(folder / BACKBONE)
-
-    @classmethod
-    def restore(cls, description: dict[str, Any], folder: Path) -> Self:
-        config = from_plain(Config, description["model"])
-        settings = from_plain(ImageTextConfig, description["processor"])
-        processor = ImageTextProcessor(settings, Tokenizer.read(folder / "tokenizer.json"))
-        channels, image = config.vision.backbone_channels, settings.image
-        backbone = saved_backbone(folder / BACKBONE, channels, image.mean, image.std)
-        return cls(config, processor, cls.build(config, processor, backbone), str(description["name"]))
-
     @classmethod
     def build(cls, config: Config, processor: ImageTextProcessor, backbone: BackboneMap | None = None) -> Coca:
         """The module with fresh weights.
@@ -248,11 +226,7 @@ class CocaPredictor(Predictor):
         Raises:
             ConfigError: captions may be longer than the positions, or the tokenizer is of another size.
         """
-        text, longest = config.text, processor.config.text.max_length
-        if longest > text.context:
-            raise ConfigError(f"texts of up to {longest} tokens do not fit the {text.context} positions of the model")
-        if processor.tokenizer.vocab_size > text.vocab_size:
-            raise ConfigError(f"the tokenizer has {processor.tokenizer.vocab_size} tokens, the model {text.vocab_size}")
+        check_texts(config.text, processor.config.text, processor.tokenizer)
         image = processor.config.image
         return Coca(config, image.mean, image.std, backbone)
 

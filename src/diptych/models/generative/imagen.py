@@ -18,13 +18,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from diptych.capabilities.verbs import Comparable
-from diptych.core.config import from_plain, to_plain
 from diptych.core.errors import ConfigError
 from diptych.core.losses import Losses, Part
 from diptych.core.sample import Sample
@@ -41,6 +40,7 @@ from diptych.data.batches.image_text import (
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.decoding.diffusion_sampler import sample
 from diptych.layers.frozen_text import T5Text
+from diptych.models._fit_texts import check_texts
 from diptych.models.generative._diffusion_classifier import ClassifierConfig
 from diptych.models.generative._diffusion_predictor import DiffusionPredictor, Space, guided, streams
 from diptych.models.generative._dropped_texts import with_dropped
@@ -130,6 +130,7 @@ class ImagenPredictor(DiffusionPredictor[Config, Imagen, Told]):
     """Makes pictures of texts, and says by its first stage which text a picture is likeliest of."""
 
     VERBS = VERBS
+    CONFIG = Config
     likelihood_is = "lower bound of the smallest picture, its sum over steps estimated"
 
     @property
@@ -196,21 +197,14 @@ class ImagenPredictor(DiffusionPredictor[Config, Imagen, Told]):
             config.sampler, config.schedule.betas(), config.prediction, guided(say, weight), shape, steps, own, like
         )
 
-    def describe(self) -> dict[str, Any]:
-        return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}
-
     def save_files(self, folder: Path) -> None:
-        self.processor.tokenizer.write(folder / "tokenizer.json")
+        super().save_files(folder)
         if isinstance(self.module.text, T5Text):
             self.module.text.write_config(folder / TEXT)
 
     @classmethod
-    def restore(cls, description: dict[str, Any], folder: Path) -> Self:
-        config = from_plain(Config, description["model"])
-        settings = from_plain(ImageTextConfig, description["processor"])
-        processor = ImageTextProcessor(settings, Tokenizer.read(folder / "tokenizer.json"))
-        t5 = T5Text.fresh(folder / TEXT) if config.t5 else None
-        return cls(config, processor, cls.build(config, processor, t5), str(description["name"]))
+    def rebuilt(cls, config: Config, processor: ImageTextProcessor, folder: Path) -> Imagen:
+        return cls.build(config, processor, T5Text.fresh(folder / TEXT) if config.t5 else None)
 
     @classmethod
     def build(cls, config: Config, processor: ImageTextProcessor, t5: T5Text | None = None) -> Imagen:
@@ -219,15 +213,11 @@ class ImagenPredictor(DiffusionPredictor[Config, Imagen, Told]):
         Raises:
             ConfigError: captions, words or pictures do not fit the sizes.
         """
-        text, settings = config.text, processor.config
+        settings = processor.config
         if settings.image.size != config.stages[-1].size:
             raise ConfigError(f"pictures of {settings.image.size} pixels, and a cascade up to {config.stages[-1].size}")
-        if t5 is None and settings.text.max_length > text.context:
-            raise ConfigError(
-                f"texts of up to {settings.text.max_length} tokens do not fit the {text.context} positions of the model"
-            )
-        if t5 is None and processor.tokenizer.vocab_size > text.vocab_size:
-            raise ConfigError(f"the tokenizer has {processor.tokenizer.vocab_size} tokens, the model {text.vocab_size}")
+        if t5 is None:
+            check_texts(config.text, settings.text, processor.tokenizer)
         return Imagen(config, settings.image.mean, settings.image.std, t5)
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -22,9 +21,7 @@ from torch import Tensor
 
 from diptych.capabilities.derive import same_length
 from diptych.capabilities.generator import OWN_WAY, Likelihood
-from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Verb
-from diptych.core.config import from_plain, to_plain
 from diptych.core.errors import ConfigError
 from diptych.core.losses import Losses, Part
 from diptych.core.sample import Sample
@@ -47,6 +44,8 @@ from diptych.decoding.write import write
 from diptych.layers.conv_autoencoder import AutoencoderConfig
 from diptych.layers.quantizer import QuantizerConfig
 from diptych.models._batches import batches
+from diptych.models._fit_texts import check_texts
+from diptych.models._image_text_predictor import ImageTextPredictor
 from diptych.models.contrastive import clip
 from diptych.models.generative._dropped_texts import with_dropped
 from diptych.models.generative._parti_module import Config, Parti, Read
@@ -110,17 +109,12 @@ class PartiTask(Task[ImageTextBatch]):
         return PartiPredictor(self.config, self.processor, self.model, "parti")
 
 
-class PartiPredictor(Predictor):
+class PartiPredictor(ImageTextPredictor[Config, Parti]):
     """Writes pictures, and says how likely one is for a text."""
 
     VERBS = VERBS
+    CONFIG = Config
     likelihood_is = "exact over the picture's codes"
-
-    def __init__(self, config: Config, processor: ImageTextProcessor, module: Parti, name: str) -> None:
-        self.config = config
-        self.processor = processor
-        self.module: Parti = module
-        self.name = name
 
     @torch.inference_mode()
     def generate_image(
@@ -214,24 +208,6 @@ class PartiPredictor(Predictor):
         rows, columns = self.config.codes.grid()
         return Likelihood(torch.cat(sums), torch.full((len(said),), rows * columns, dtype=torch.int64))
 
-    @property
-    def preprocessing(self) -> ImagePreprocessing:
-        """What every picture goes through first."""
-        return self.processor.config.image
-
-    def describe(self) -> dict[str, Any]:
-        return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}
-
-    def save_files(self, folder: Path) -> None:
-        self.processor.tokenizer.write(folder / "tokenizer.json")
-
-    @classmethod
-    def restore(cls, description: dict[str, Any], folder: Path) -> Self:
-        config = from_plain(Config, description["model"])
-        settings = from_plain(ImageTextConfig, description["processor"])
-        processor = ImageTextProcessor(settings, Tokenizer.read(folder / "tokenizer.json"))
-        return cls(config, processor, cls.build(config, processor), str(description["name"]))
-
     @classmethod
     def build(cls, config: Config, processor: ImageTextProcessor) -> Parti:
         """The module with fresh weights.
@@ -239,13 +215,8 @@ class PartiPredictor(Predictor):
         Raises:
             ConfigError: captions, words or pictures do not fit the sizes.
         """
-        text, settings = config.text, processor.config
-        if settings.text.max_length > text.context:
-            raise ConfigError(
-                f"texts of up to {settings.text.max_length} tokens do not fit the {text.context} positions of the model"
-            )
-        if processor.tokenizer.vocab_size > text.vocab_size:
-            raise ConfigError(f"the tokenizer has {processor.tokenizer.vocab_size} tokens, the model {text.vocab_size}")
+        settings = processor.config
+        check_texts(config.text, settings.text, processor.tokenizer)
         if settings.image.size != config.codes.image_size:
             raise ConfigError(
                 f"pictures of {settings.image.size} pixels do not fit codes of pictures of {config.codes.image_size}"

@@ -18,13 +18,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
 
 from torch import Tensor
 
 from diptych.capabilities.load import folder_of
 from diptych.capabilities.verbs import Comparable
-from diptych.core.config import from_plain, to_plain
 from diptych.core.errors import ConfigError
 from diptych.core.losses import Losses, Part
 from diptych.core.sample import Sample
@@ -41,6 +39,7 @@ from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.conv_autoencoder import AutoencoderConfig
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.unet import UNetConfig
+from diptych.models._fit_texts import check_texts
 from diptych.models.generative import _diffusers_pipeline as public
 from diptych.models.generative._diffusers_export import write_folder
 from diptych.models.generative._diffusion_classifier import ClassifierConfig
@@ -105,6 +104,7 @@ class StableDiffusionPredictor(DiffusionPredictor[Config, LatentDiffusion, Told]
     """Makes pictures of texts, and says which text a picture is likeliest of."""
 
     VERBS = VERBS
+    CONFIG = Config
     likelihood_is = "lower bound over latents, its sum over steps estimated"
 
     @property
@@ -134,19 +134,6 @@ class StableDiffusionPredictor(DiffusionPredictor[Config, LatentDiffusion, Told]
         said: Tensor = self.module(noised_N, steps_N, told)
         return said
 
-    def describe(self) -> dict[str, Any]:
-        return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}
-
-    def save_files(self, folder: Path) -> None:
-        self.processor.tokenizer.write(folder / "tokenizer.json")
-
-    @classmethod
-    def restore(cls, description: dict[str, Any], folder: Path) -> Self:
-        config = from_plain(Config, description["model"])
-        settings = from_plain(ImageTextConfig, description["processor"])
-        processor = ImageTextProcessor(settings, Tokenizer.read(folder / "tokenizer.json"))
-        return cls(config, processor, cls.build(config, processor), str(description["name"]))
-
     @classmethod
     def build(cls, config: Config, processor: ImageTextProcessor) -> LatentDiffusion:
         """The module with fresh weights.
@@ -155,12 +142,7 @@ class StableDiffusionPredictor(DiffusionPredictor[Config, LatentDiffusion, Told]
             ConfigError: captions, tokenizer, pictures or padding do not fit the sizes.
         """
         text, settings = config.text, processor.config
-        if settings.text.max_length > text.context:
-            raise ConfigError(
-                f"texts of up to {settings.text.max_length} tokens do not fit the {text.context} positions of the model"
-            )
-        if processor.tokenizer.vocab_size > text.vocab_size:
-            raise ConfigError(f"the tokenizer has {processor.tokenizer.vocab_size} tokens, the model {text.vocab_size}")
+        check_texts(text, settings.text, processor.tokenizer)
         if (text.padding == "constant") != settings.text.pad_to_max:
             raise ConfigError("constant padding must be on for both the text tower and the processor, or for neither")
         module = LatentDiffusion(config, settings.image.mean, settings.image.std)

@@ -7,42 +7,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from diptych.capabilities.derive import same_length
-from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Verb
-from diptych.core.config import from_plain, to_plain
 from diptych.core.errors import ConfigError
 from diptych.core.visual import Image
-from diptych.data.batches.image_text import ImageTextConfig, ImageTextProcessor
+from diptych.data.batches.image_text import ImageTextProcessor
 from diptych.data.pixels.cells import check_cells
-from diptych.data.pixels.images import ImagePreprocessing
-from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.bert import rows_at
-from diptych.layers.feature_map import BackboneMap, saved_backbone
+from diptych.layers.feature_map import BackboneMap
+from diptych.layers.vision_transformer import VisionTransformer
 from diptych.models._batches import batches
 from diptych.models._fill_text import Places, fill_text
+from diptych.models._fit_texts import check_texts
+from diptych.models._image_text_predictor import OnBackbonePredictor
 from diptych.models.masked._flava_export import write_folder
 from diptych.models.masked._flava_module import Flava, FlavaSizes, words_of
 from diptych.models.masked._flava_painting import painted
 
 PREDICTION_BATCH = 128
-BACKBONE = "backbone"
 
 
-class PublicFlavaPredictor(Predictor):
+class PublicFlavaPredictor(OnBackbonePredictor[FlavaSizes, Flava]):
     """All that a FLAVA can do whose codebook makes no pictures."""
 
     VERBS: ClassVar[tuple[str, ...]] = ("encode_image", "encode_text", "score_pairs", "fill_text")
-    processor: ImageTextProcessor
-    module: Flava
+    CONFIG = FlavaSizes
 
-    def __init__(self, config: FlavaSizes, processor: ImageTextProcessor, module: Flava, name: str) -> None:
-        self.config, self.processor, self.module, self.name = config, processor, module, name
+    @classmethod
+    def build(cls, config: FlavaSizes, processor: ImageTextProcessor, backbone: BackboneMap | None = None) -> Flava:
+        return built(config, processor, backbone)
+
+    @property
+    def vision(self) -> VisionTransformer:
+        return self.module.image
 
     @torch.inference_mode()
     def encode_image(self, visuals: Sequence[Any] | Tensor) -> Tensor:
@@ -118,27 +120,6 @@ class PublicFlavaPredictor(Predictor):
         tokens_BT, lengths_B = self.processor.tokens(texts)
         return tokens_BT.to(self.device), lengths_B.to(self.device)
 
-    @property
-    def preprocessing(self) -> ImagePreprocessing:
-        """What every picture goes through first."""
-        return self.processor.config.image
-
-    def describe(self) -> dict[str, Any]:
-        return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}
-
-    def save_files(self, folder: Path) -> None:
-        self.processor.tokenizer.write(folder / "tokenizer.json")
-        self.module.image.write_backbone(folder / BACKBONE)
-
-    @classmethod
-    def restore(cls, description: dict[str, Any], folder: Path) -> Self:
-        config = from_plain(FlavaSizes, description["model"])
-        settings = from_plain(ImageTextConfig, description["processor"])
-        processor = ImageTextProcessor(settings, Tokenizer.read(folder))
-        channels, image = config.vision.backbone_channels, settings.image
-        backbone = saved_backbone(folder / BACKBONE, channels, image.mean, image.std)
-        return cls(config, processor, built(config, processor, backbone), str(description["name"]))
-
 
 class FlavaPredictor(PublicFlavaPredictor):
     """All of it: the codebook is a tokenizer of ours, which makes pictures of codes."""
@@ -187,15 +168,7 @@ def built(config: FlavaSizes, processor: ImageTextProcessor, backbone: BackboneM
     made, taken = processor.config.image.size, config.vision.image_size
     if made != taken:
         raise ConfigError(f"the processor makes pictures of {made} pixels, the image encoder takes {taken}")
-    if processor.config.text.max_length > config.text.context:
-        raise ConfigError(
-            f"texts of up to {processor.config.text.max_length} tokens do not fit a context of {config.text.context}"
-        )
-    if processor.tokenizer.vocab_size > config.text.vocab_size:
-        raise ConfigError(
-            f"the tokenizer has {processor.tokenizer.vocab_size} tokens, the text encoder {config.text.vocab_size} "
-            f"embeddings"
-        )
+    check_texts(config.text, processor.config.text, processor.tokenizer)
     if processor.tokenizer.start_id is None:
         raise ConfigError("this tokenizer puts no start token before a text, at which FLAVA reads it")
     return Flava(config, processor.config.image.mean, processor.config.image.std, backbone)

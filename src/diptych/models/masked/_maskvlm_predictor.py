@@ -6,45 +6,39 @@ N pictures, texts or pairs, T tokens, D width, V vocabulary, P patches, R rows a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from diptych.capabilities.derive import same_length
-from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Verb
-from diptych.core.config import from_plain, to_plain
 from diptych.core.errors import ConfigError
 from diptych.core.visual import Image
-from diptych.data.batches.image_text import ImageTextConfig, ImageTextProcessor
+from diptych.data.batches.image_text import ImageTextProcessor
 from diptych.data.pixels.cells import check_cells, hidden_patches, hidden_pixels
-from diptych.data.pixels.images import ImagePreprocessing
-from diptych.data.words.tokenizer import Tokenizer
 from diptych.data.words.word_masking import require_mask
 from diptych.layers.bert import rows_at
-from diptych.layers.feature_map import BackboneMap, saved_backbone
+from diptych.layers.feature_map import BackboneMap
 from diptych.layers.pixel_patches import unpatchify
+from diptych.layers.vision_transformer import VisionTransformer
 from diptych.models._batches import batches
 from diptych.models._fill_text import Places, fill_text
+from diptych.models._fit_texts import check_texts
+from diptych.models._image_text_predictor import OnBackbonePredictor
 from diptych.models.masked._maskvlm_module import Config, MaskVlm
 
 PREDICTION_BATCH = 256
-BACKBONE = "backbone"
 
 
-class MaskVlmBase(Predictor):
+class MaskVlmBase(OnBackbonePredictor[Config, MaskVlm]):
     """Any number of pictures and texts, in batches; results are on the CPU."""
 
-    config: Config
-    module: MaskVlm
+    CONFIG = Config
 
-    def __init__(self, config: Config, processor: ImageTextProcessor, module: MaskVlm, name: str) -> None:
-        self.config = config
-        self.processor = processor
-        self.module = module
-        self.name = name
+    @property
+    def vision(self) -> VisionTransformer:
+        return self.module.vision
 
     @torch.inference_mode()
     def encode_image(self, visuals: Sequence[Any] | Tensor) -> Tensor:
@@ -164,27 +158,6 @@ class MaskVlmBase(Predictor):
         tokens_NT, lengths_N = self.processor.tokens(texts)
         return tokens_NT.to(self.device), lengths_N.to(self.device)
 
-    @property
-    def preprocessing(self) -> ImagePreprocessing:
-        """What every picture goes through first."""
-        return self.processor.config.image
-
-    def describe(self) -> dict[str, Any]:
-        return {"model": to_plain(self.config), "processor": to_plain(self.processor.config)}
-
-    def save_files(self, folder: Path) -> None:
-        self.processor.tokenizer.write(folder / "tokenizer.json")
-        self.module.vision.write_backbone(folder / BACKBONE)
-
-    @classmethod
-    def restore(cls, description: dict[str, Any], folder: Path) -> Self:
-        config = from_plain(Config, description["model"])
-        settings = from_plain(ImageTextConfig, description["processor"])
-        processor = ImageTextProcessor(settings, Tokenizer.read(folder / "tokenizer.json"))
-        channels, image = config.vision.backbone_channels, settings.image
-        backbone = saved_backbone(folder / BACKBONE, channels, image.mean, image.std)
-        return cls(config, processor, cls.build(config, processor, backbone), str(description["name"]))
-
     @classmethod
     def build(cls, config: Config, processor: ImageTextProcessor, backbone: BackboneMap | None = None) -> MaskVlm:
         """The module with fresh weights, but for a backbone's.
@@ -196,14 +169,7 @@ class MaskVlmBase(Predictor):
         require_mask(tokenizer)
         if tokenizer.start_id is None:
             raise ConfigError("a text is read at its start token, and this tokenizer has none: fit or take another one")
-        for made, taken, what in (
-            (settings.text.max_length, config.text.context, "longest text in tokens"),
-            (tokenizer.vocab_size, config.text.vocab_size, "vocabulary"),
-        ):
-            if made > taken:
-                raise ConfigError(
-                    f"the processor's {what} is {made}, and the text encoder takes {taken}: raise it there"
-                )
+        check_texts(config.text, settings.text, tokenizer)
         if settings.image.size != config.vision.image_size or settings.text.pad_to_max or settings.text.negatives:
             raise ConfigError(
                 f"the image encoder takes pictures of {config.vision.image_size} pixels, and the processor makes them "
