@@ -201,7 +201,7 @@ class ConversationProcessor:
             DataError: there is no answer, or the template refuses it.
         """
         self._check(turns, pictures, key)
-        text, answers = rendered(self.template, _with_places(turns, pictures, key), key)
+        text, answers = rendered(self.template, with_places(turns, pictures, key), key)
         return self._as_tokens(text, answers, pictures, key)._replace(asked=_asked(turns))
 
     def opened(self, turns: Sequence[Turn], pictures: int, key: str) -> Read:
@@ -211,7 +211,7 @@ class ConversationProcessor:
             BadSample: as for `read`.
         """
         self._check(turns, pictures, key)
-        text = self.template.render(_with_places(turns, pictures, key), opens=True)
+        text = self.template.render(with_places(turns, pictures, key), opens=True)
         return self._as_tokens(text, (), pictures, key)._replace(asked=_asked(turns))
 
     def _check(self, turns: Sequence[Turn], pictures: int, key: str) -> None:
@@ -332,7 +332,7 @@ def _asked(turns: Sequence[Turn]) -> str:
     return " ".join(" ".join(said).split())
 
 
-def _with_places(turns: Sequence[Turn], pictures: int, key: str) -> list[Turn]:
+def with_places(turns: Sequence[Turn], pictures: int, key: str) -> list[Turn]:
     """The turns with a place for each picture: those that are there, or all before the user's first words."""
     there = sum(turn.text.count(IMAGE) for turn in turns)
     if there == pictures:

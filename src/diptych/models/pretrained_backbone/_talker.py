@@ -29,13 +29,12 @@ from diptych.data.words.tokenizer import pad_tokens
 from diptych.decoding.decoder import Decoder
 from diptych.decoding.texts import written_texts
 from diptych.models._batches import batches
+from diptych.models.pretrained_backbone._answers import answers, parts_of
 from diptych.models.pretrained_backbone._language_model import Said
 from diptych.models.pretrained_backbone._prefixed import Prefixed
 from diptych.objectives.autoregressive import token_log_probabilities
 
 PREDICTION_BATCH = 32
-SHORT = TextSampling(16)
-"""An answer."""
 
 ConfigT = TypeVar("ConfigT", bound=ModelConfig)
 
@@ -88,7 +87,7 @@ class Talker(Predictor, Generic[ConfigT]):
         """
         same_length(visuals, texts, Verb.TEXT_LIKELIHOOD)
         same_length(visuals, prompts, Verb.TEXT_LIKELIHOOD)
-        told = [_parts(visual, prompt) for visual, prompt in zip(visuals, prompts, strict=True)]
+        told = [parts_of(visual, prompt) for visual, prompt in zip(visuals, prompts, strict=True)]
         return self._likelihood(told, texts)
 
     @torch.inference_mode()
@@ -110,16 +109,7 @@ class Talker(Predictor, Generic[ConfigT]):
         Raises:
             DiptychError: not one question, or one row of choices, a visual.
         """
-        same_length(visuals, questions, Verb.ANSWER)
-        if choices is None:
-            prompts = [_parts(visual, asked) for visual, asked in zip(visuals, questions, strict=True)]
-            return self.generate_text(prompts, SHORT)
-        same_length(visuals, choices, Verb.ANSWER)
-        found = []
-        for visual, asked, options in zip(visuals, questions, choices, strict=True):
-            chances = self.text_likelihood([visual] * len(options), [asked] * len(options), list(options))
-            found.append(options[int(chances.log_N.argmax())])
-        return found
+        return answers(self, visuals, questions, choices)
 
     def _most(self) -> int:
         return min(self.processor.config.max_length, self.module.language.context)
@@ -189,12 +179,6 @@ class Talker(Predictor, Generic[ConfigT]):
 def _pictures(prompts: Sequence[Prompt]) -> list[Any]:
     """Those of all prompts, in order."""
     return [part for prompt in prompts for part in prompt if not isinstance(part, str)]
-
-
-def _parts(visual: Any | None, prompt: str) -> Prompt:
-    """A picture, if one is shown, and what is said after it, if anything is."""
-    shown = [] if visual is None else [Path(visual) if isinstance(visual, str) else visual]
-    return [*shown, prompt] if prompt else shown
 
 
 def _written_out(prompt: Prompt) -> str:
