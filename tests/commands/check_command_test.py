@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from safetensors.torch import save_file
 
 from diptych.capabilities.folder import write_model
 from diptych.cli import main
-from diptych.commands._check_tables import in_seconds
+from diptych.commands._check_tables import _operations, in_seconds
 from diptych.core import discovery
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
@@ -25,7 +26,9 @@ from diptych.layers.causal_block import CausalConfig
 from diptych.models.contrastive import clip
 from diptych.models.pretrained_backbone import llava
 from diptych.models.pretrained_backbone._llama import Llama, LlamaConfig, described, public_state
+from diptych.recipes.vit_tiny import vit_tiny
 from diptych.training import probe
+from diptych.training.check import check
 
 SMALL = ["--threads", "1", "--loader_threads", "1", "--batch_size", "16"]
 
@@ -120,7 +123,16 @@ def test_every_recipe_is_tried(
     monkeypatch.chdir(tmp_path / "here")
     assert main(["check", name, *scenes(name), *more]) == 0
     said = capsys.readouterr().out
-    for word in ("parameters", "optimizer state", "96", "gradient norm", "a checkpoint", "the whole stage", "memory"):
+    for word in (
+        "parameters",
+        "optimizer state",
+        "96",
+        "gradient norm",
+        "a checkpoint",
+        "the whole stage",
+        "memory",
+        "FLOP a",
+    ):
         assert word in said, said
     left = [path.name for path in Path().iterdir()]
     if name == "flickr8k_lit":
@@ -222,6 +234,19 @@ def test_a_scheduler_that_ends_it_leaves_nothing(tmp_path: Path) -> None:
     process.communicate(timeout=60)
     assert process.returncode == 143
     assert list(tmp_path.iterdir()) == []
+
+
+def test_operations_of_a_step_and_of_the_whole_run(tmp_path: Path) -> None:
+    """Two processes do half of a step each, six steps: 3 GFLOP each make 36."""
+    found = check(replace(vit_tiny(), data="scenes?count=96&objects=1", batch_size=16), tmp_path / "run")[0]
+    known = replace(
+        found,
+        flops=3 * 10**9,
+        time=replace(found.time, step=2.0, steps=6),
+        data=replace(found.data, processes=2),
+    )
+    (row,) = _operations(known)
+    assert row == ("operations", "3 GFLOP a step and process, 36 GFLOP in all; 1.5 GFLOP/s here")
 
 
 def test_times_as_people_say_them() -> None:

@@ -98,4 +98,6 @@ def test_the_command_shows_a_studys_numbers(tmp_path: Path, capsys: pytest.Captu
         "Retrieval, R@1: 50.0 % [40.0 %, 60.0 %], chance 1.0 %", "for 2 TFLOPs, 15 s of training"
     ]  # fmt: skip
     assert choose(["--need", "captions", "--pairs", "8k", "--parts"]) == 0
-    assert "diptych train llava_tiny --data DATA" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "diptych train llava_tiny --data DATA" in said
+    assert "what it takes: diptych plan llava_tiny --data DATA --gpus 1xcpu" in said

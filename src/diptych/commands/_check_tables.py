@@ -32,7 +32,7 @@ def show(check: StageCheck, console: Console) -> None:
     _section(console, "first step", _step(check.model))
     if check.metrics:
         _section(console, "untrained", [(name, f"{value:.3f}") for name, value in check.metrics.items()])
-    _section(console, "time", _time(check.time))
+    _section(console, "time", [*_operations(check), *_time(check.time)])
     _section(console, "space", _space(check.space))
     console.print()
     for warning in check.warnings():
@@ -121,6 +121,13 @@ def _step(model: ModelCheck) -> list[tuple[str, str]]:
     ]
 
 
+def _operations(check: StageCheck) -> list[tuple[str, str]]:
+    """Of the passes of a step, and of the stage over all processes."""
+    step, whole = check.flops, check.flops * check.time.steps * check.data.processes
+    rate = f"{in_thousands(step / check.time.step)}FLOP/s here"
+    return [("operations", f"{in_thousands(step)}FLOP a step and process, {in_thousands(whole)}FLOP in all; {rate}")]
+
+
 def _time(time: TimeCheck) -> list[tuple[str, str]]:
     rows = [
         ("first step", f"{in_seconds(time.first)} (warms up)"),
@@ -160,6 +167,18 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Padding:
 
 def _of(part: int, whole: int) -> str:
     return "all" if part == whole else f"{part:,}" if part else "none"
+
+
+_PREFIXES = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
+
+
+def in_thousands(value: float) -> str:
+    """A number with the prefix of its unit: "1.5 G"."""
+    for prefix, size in _PREFIXES:
+        if value >= size:
+            share = value / size
+            return f"{share:.3g} {prefix}" if share < 999.5 else f"{share:,.0f} {prefix}"
+    return f"{value:.0f} "
 
 
 def in_seconds(seconds: float) -> str:

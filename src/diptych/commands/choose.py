@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
     from diptych.guide.evidence import read_evidence
 
     evidence = read_evidence(options.study)
-    found = [_plain(one, evidence) for one in advise(situation)]
+    found = [_plain(one, evidence, options.gpus) for one in advise(situation)]
     if options.json:
         print(json.dumps(found, indent=2))
     else:
@@ -47,11 +47,12 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _plain(one: Any, evidence: Any) -> dict[str, Any]:
+def _plain(one: Any, evidence: Any, gpus: int) -> dict[str, Any]:
     return {
         "family": str(one.route.family),
         "model": one.route.title,
         "recipe": one.recipe,
+        "plan": f"diptych plan {one.recipe} --data DATA --gpus {f'{gpus}xA100' if gpus else '1xcpu'}",
         "tried_on_scenes": one.route.recipe,
         "needs": {str(need): how or "not possible" for need, how in one.how.items()},
         "weight": one.weight,
@@ -76,6 +77,7 @@ def _print(found: list[dict[str, Any]], most: int = 5) -> None:
         for line in one["measured"]:
             console.print(f"   = {line}")
         console.print(f"   diptych train {one['recipe']} --data DATA")
+        console.print(f"   what it takes: {one['plan']}")
         if one["tried_on_scenes"] not in ("", one["recipe"]):
             console.print(f"   or first, on scenes: diptych train {one['tried_on_scenes']}")
     if rest := found[most:]:

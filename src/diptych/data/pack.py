@@ -189,6 +189,18 @@ class Pack:
         return lines
 
 
+def mean_size(source: Source, form: PictureFormat, samples: int = 16) -> float:
+    """Bytes of a sample in a pack, with what a tar adds to each member; 0 where none of the first can be packed."""
+    sizes = []
+    for index in range(min(len(source), samples)):
+        try:
+            made = packed(source[index], form)
+        except BadSample:
+            continue
+        sizes.append(sum(tarfile.BLOCKSIZE * (1 - -len(data) // tarfile.BLOCKSIZE) for _, data in made.members))
+    return sum(sizes) / len(sizes) if sizes else 0.0
+
+
 def _require_same(plan: Path, now: dict[str, Any]) -> None:
     try:
         before = json.loads(plan.read_text(encoding="utf-8"))

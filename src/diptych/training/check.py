@@ -7,29 +7,16 @@ does a few steps, an evaluation and a checkpoint; a report, which needs a traine
 from __future__ import annotations
 
 import json
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import FrameType
 
 import torch
-import yaml
 
-from diptych.capabilities.load import check_device
-from diptych.core.config import to_plain
 from diptych.core.errors import ConfigError, DataError
-from diptych.core.records.run_folder import RunFolder
-from diptych.core.storage import storage_errors, write_text
-from diptych.distributed.watch import Watch
-from diptych.distributed.world import World
 from diptych.training.checked import StageCheck
-from diptych.training.machine import nearest_folder
-from diptych.training.probe import Probe, Share, Tell
+from diptych.training.probe import Probe, Share
 from diptych.training.run import Run
-from diptych.training.stages import Context, Report, Train
+from diptych.training.stages import Context, Train
+from diptych.training.tried import Tell, throw_away, trainings
 
 
 def check(run: Run, folder: Path, *, processes: int = 1, tell: Tell = lambda line: None) -> list[StageCheck]:
@@ -44,42 +31,9 @@ def check(run: Run, folder: Path, *, processes: int = 1, tell: Tell = lambda lin
     Raises:
         DiptychError: what the run itself would be stopped by.
     """
-    device = check_device(run.device)
-    if run.threads:
-        torch.set_num_threads(run.threads)
-    found = []
-    with _throw_away(nearest_folder(folder)) as place:
-        write_text(place.config, yaml.safe_dump(to_plain(run), sort_keys=False))
-        context = Context(run, place, device, World(), Watch(World(), run.stall_timeout))
-        for stage in run.stages():
-            if isinstance(stage, Train):
-                tell(f"{stage.name}: opening the data and building the task")
-                found.append(_check_stage(stage, context, processes, folder, tell))
-            elif isinstance(stage, Report):
-                tell(f"{stage.name}: left out, it reads the trained model")
-            else:
-                tell(f"{stage.name}: run in full, a later stage needs it")
-                stage.run(context)
-    return found
-
-
-@contextmanager
-def _throw_away(parent: Path) -> Iterator[RunFolder]:
-    """A folder that is gone at the end, also after Ctrl-C and SIGTERM."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    mine = threading.current_thread() is threading.main_thread()  # others may not set handlers
-    before = signal.signal(signal.SIGTERM, stop) if mine else None
-    try:
-        with storage_errors(parent):
-            temporary = TemporaryDirectory(prefix=".diptych-check-", dir=parent)
-        with temporary as name:
-            yield RunFolder(Path(name))
-    finally:
-        if mine:
-            signal.signal(signal.SIGTERM, before)
+    with throw_away(folder) as place:
+        tried = trainings(run, place, tell)
+        return [_check_stage(stage, context, processes, folder, tell) for stage, context, _ in tried]
 
 
 def _check_stage(stage: Train, context: Context, processes: int, folder: Path, tell: Tell) -> StageCheck:

@@ -71,7 +71,7 @@ def _of_all_rows(task: GlobalTask[Any], rows: Features, phase: str, anchors: int
     counts = row_counts(*_size_of(rows))
     everyone = Features({name: gather_rows(rows_BD.detach(), counts) for name, rows_BD in rows.items()})
     begin, end = sum(counts[: world.rank]), sum(counts[: world.rank + 1])
-    parts, gradients, parameters = _gradients(task, everyone, lambda x: task.losses_from(x, phase), 1.0)
+    parts, gradients, parameters = loss_gradients(task, everyone, lambda x: task.losses_from(x, phase), 1.0)
     mine = {name: gradients[name][begin:end] * world.size for name in gradients}
     if isinstance(task, AnchoredTask):
         shares = _of_own_anchors(task, everyone, range(begin, end), phase, anchors)
@@ -92,7 +92,7 @@ def _of_own_anchors(task: AnchoredTask[Any], everyone: Features, own: range, pha
         def share(leaves: Features, begin: int = begin) -> Losses:
             return task.anchor_losses(leaves, begin, min(begin + size, own.stop), phase)
 
-        parts, gradients, of_parameters = _gradients(task, everyone, share, current().size)
+        parts, gradients, of_parameters = loss_gradients(task, everyone, share, current().size)
         _add(rows, gradients)
         _add(parameters, of_parameters)
         _add_parts(sums, parts)
@@ -118,7 +118,7 @@ def _round_the_ring(task: PairwiseTask[Any], rows: Features, phase: str) -> Glob
 
         both = Features({**here, **block})
         share = world.size * counts[world.rank] / sum(counts)
-        parts, gradients, of_parameters = _gradients(task, both, pairs, share)
+        parts, gradients, of_parameters = loss_gradients(task, both, pairs, share)
         _add(stayed, {name: gradients[name] for name in here if name in gradients})
         _add(carried, {name: gradients[name] for name in block if name in gradients})
         _add(parameters, of_parameters)
@@ -131,7 +131,7 @@ def _round_the_ring(task: PairwiseTask[Any], rows: Features, phase: str) -> Glob
     return GlobalLoss(whole, {**stayed, **carried}, parameters)
 
 
-def _gradients(
+def loss_gradients(
     task: GlobalTask[Any], rows: Features, loss: Callable[[Features], Losses], scale: float
 ) -> tuple[Losses, dict[str, Tensor], dict[str, Tensor]]:
     """Detached parts of `loss`, and the gradients of `scale` times its weighted sum for rows and parameters."""

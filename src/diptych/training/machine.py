@@ -7,6 +7,7 @@ import resource
 import shutil
 import sys
 from pathlib import Path
+from time import perf_counter
 
 import torch
 
@@ -18,8 +19,26 @@ def peak_memory(device: torch.device) -> int:
     """Most bytes used so far: of the device's memory for CUDA, otherwise of this process, libraries included."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    return _most_resident()
+
+
+def resident() -> int:
+    """Bytes that this process holds now; on systems that do not say, the most it held so far."""
+    return _status("VmRSS") or _most_resident()
+
+
+def _status(name: str) -> int:
+    """A line of what Linux says about this process, in bytes; 0 elsewhere."""
+    path = Path("/proc/self/status")
+    if not path.is_file():
+        return 0
+    return int(path.read_text(encoding="ascii").partition(f"{name}:")[2].split()[0]) * 1024
+
+
+def _most_resident() -> int:
+    """Of this process; where it was started by a larger one, Linux's getrusage begins with that one's."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, others KiB
+    return _status("VmHWM") or (peak if sys.platform == "darwin" else peak * 1024)  # macOS counts bytes, others KiB
 
 
 def memory_of(device: torch.device) -> int:
@@ -29,6 +48,17 @@ def memory_of(device: torch.device) -> int:
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = (path.read_text().strip() for path in _LIMITS if path.is_file())
     return min([there, *(int(limit) for limit in limits if limit.isdigit())])
+
+
+def matrix_rate(precision: str, side: int = 1024, tries: int = 5) -> float:
+    """Floating point operations a second of a product of matrices on this processor: the best of a few."""
+    matrix = torch.ones(side, side, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    seconds = []
+    for _ in range(tries):
+        began = perf_counter()
+        matrix @ matrix
+        seconds.append(perf_counter() - began)
+    return 2.0 * side**3 / min(seconds)
 
 
 def free_disk(path: Path) -> int:

@@ -41,13 +41,13 @@ def wrap(task: Task[Any], world: World, kind: Parallel, device: torch.device) ->
             return DistributedDataParallel(task, broadcast_buffers=False, find_unused_parameters=len(task.phases) > 1)
     mesh = init_device_mesh(device.type, (world.size,))
     whole = {parameter for parameter in task.parameters() if parameter.ndim == 0}
-    for module in _units(task):
+    for module in units(task):
         fully_shard(module, mesh=mesh)
     fully_shard(task, mesh=mesh, ignored_params=whole)
     return task
 
 
-def _units(task: Task[Any]) -> list[nn.Module]:
+def units(task: Task[Any]) -> list[nn.Module]:
     """What FSDP2 shards one by one, from the inside outwards: a list may stand in an item of another."""
     gathered = task.gathered if isinstance(task, AnchoredTask) else ()
     kept = {id(part) for name in gathered for part in task.get_submodule(name).modules()}

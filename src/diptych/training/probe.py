@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -21,12 +20,11 @@ from diptych.training.machine import finished, free_disk, memory_of, peak_memory
 from diptych.training.run import Run
 from diptych.training.stages import Context, Train
 from diptych.training.trainer import Trainer
+from diptych.training.tried import Tell
 
 _STEPS, _SECONDS = 5, 20.0
 """Steps that are timed after the first: batches made ahead of the first ones would hide a loader that is too slow. Once
 so many seconds have passed, one has to do."""
-
-Tell = Callable[[str], None]
 
 
 class Share(NamedTuple):

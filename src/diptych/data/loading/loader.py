@@ -126,6 +126,11 @@ class Loader(Generic[BatchT]):
         self._policy.write([one for part in parts for one in part.bad])
         self._policy.check(self.stats, self._source)
 
+    @property
+    def buffers(self) -> int:
+        """Batches that lie in memory: those made ahead, the one that is asked for, and the one held meanwhile."""
+        return self._prefetch + 2
+
     def state_dict(self) -> dict[str, Any]:
         """Plain values: where the next batch starts, what was delivered, and whose data it was."""
         return {

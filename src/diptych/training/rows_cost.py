@@ -1,0 +1,73 @@
+"""What the loss over the global batch takes, measured on rows made many, not on as many pictures.
+
+It is computed for 256 rows, then for twice as many and so on, until there are as many as asked for or it takes too
+long; what is larger is extrapolated from the last two sizes. Losses over all pairs go through them in strips of 4 M
+pairs, so their memory is a line from 2,048 rows on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from diptych.core.records.footprint import GlobalCost, Line
+from diptych.core.task import Batch, Features, GlobalTask, PairwiseTask
+from diptych.training.flops import Counter
+from diptych.training.global_loss import loss_gradients
+from diptych.training.tensor_memory import TensorMemory
+
+_FIRST, _SECONDS, _LARGEST = 256, 1.0, 2**28
+"""Rows to begin with, how long a size may take before a larger one is not tried, and the most bytes of rows."""
+
+
+def rows_cost(task: GlobalTask[Any], batch: Batch, rows: int) -> GlobalCost:
+    """Of the parts that every process computes on the rows of all; those of own anchors are a step's like others.
+
+    Args:
+        batch: whose rows are repeated.
+        rows: of the global batch.
+    """
+    with torch.no_grad():
+        features = [task.features(batch, phase).features for phase in task.phases]
+    row = sum(some.nbytes // max(len(some), 1) for of_phase in features for some in of_phase.values())
+    most = max(min(rows, _LARGEST // max(row, 1)), 2)
+    sizes = [max(min(most, _FIRST) // 2, 1), min(most, _FIRST)]
+    found = [_measured(task, features, size) for size in sizes]
+    while sizes[-1] < most and found[-1].seconds < _SECONDS:
+        sizes.append(min(2 * sizes[-1], most))
+        found.append(_measured(task, features, sizes[-1]))
+    (n, m), (low, high) = sizes[-2:], found[-2:]
+    memory = Line.through((n, low.memory), (m, high.memory))
+    return GlobalCost(((n, low.flops), (m, high.flops)), memory, row, isinstance(task, PairwiseTask), m)
+
+
+class _Size(NamedTuple):
+    """What a number of rows took."""
+
+    flops: int
+    memory: int
+    seconds: float
+
+
+def _measured(task: GlobalTask[Any], features: list[Features], rows: int) -> _Size:
+    """Of all phases; the memory is that of the phase with the most."""
+    flops, most, began = 0, 0, perf_counter()
+    for phase, of_phase in zip(task.phases, features, strict=True):
+        everyone = _repeated(of_phase, rows)
+        with TensorMemory() as memory, Counter() as counter:
+            loss_gradients(task, everyone, lambda x, phase=phase: task.losses_from(x, phase), 1.0)  # type: ignore[misc]
+        flops, most = flops + counter.flops, max(most, memory.most)
+    return _Size(flops, most, perf_counter() - began)
+
+
+def _repeated(features: Mapping[str, Tensor], rows: int) -> Features:
+    """The rows again and again, with noise where they are numbers, so that no two are equal."""
+    found = Features()
+    for name, some in features.items():
+        many = some[torch.arange(rows, device=some.device) % len(some)]
+        found[name] = many + 0.1 * torch.randn_like(many) if many.is_floating_point() else many
+    return found
