@@ -1,20 +1,32 @@
-"""What README and docs show is true: Python blocks run, commands and settings exist, links and pictures resolve."""
+"""What README and docs show is true: Python blocks run, commands parse, links and pictures resolve."""
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tyro
 
 from diptych.cli import commands, main
-from diptych.core import discovery
+from diptych.commands.eval import _settings
+from diptych.core.config import from_plain
+from diptych.core.errors import DiptychError
+from diptych.evaluation.runner import benchmark_module
+from diptych.training.configured import overridden, recipe
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FRONT = [ROOT / name for name in ("README.md", "README.ko.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES = [*(page for page in FRONT if page.exists()), *sorted((ROOT / "docs").rglob("*.md"))]
+NAMES = [page.relative_to(ROOT).with_suffix("").as_posix() for page in PAGES]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`(diptych [^`]+)`")
+FORM = re.compile(r"^[A-Z]+$|^\.\.\.$|\||^my_package")
+"""Words of a form rather than a command: `diptych eval RUN`, `diptych study ...`, `diptych list models|recipes`."""
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -59,41 +71,95 @@ def test_the_readme_has_an_example() -> None:
     assert any(page.name == "README.md" for page, _ in PYTHON)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
-def test_commands_and_names_exist(page: Path) -> None:
-    known = {
-        "train": discovery.recipes(),
-        "check": discovery.recipes(),
-    }
+class Parsed(Exception):  # not an error: the arguments were taken, and nothing shall run
+    pass
+
+
+def stops(parse: Callable[..., Any]) -> Callable[..., Any]:
+    """The parser, which ends the command once it has taken the arguments."""
+
+    def parse_and_stop(*args: Any, **options: Any) -> Any:
+        raise Parsed(parse(*args, **options))
+
+    return parse_and_stop
+
+
+def taken(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has a command parse its arguments, and no more.
+
+    Raises:
+        SystemExit, DiptychError: it does not take them.
+    """
+    command, *rest = words
+    if command in ("train", "check"):
+        options = [*rest[1:]]
+        for own in ("--run", "--resume", "--out", "--processes"):  # of the command, not fields of the recipe
+            if own in options:
+                del options[options.index(own) : options.index(own) + 2]
+        if "--help" not in options:
+            overridden(recipe(rest[0]), options, command)
+        return
+    with monkeypatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", stops(argparse.ArgumentParser.parse_args))
+        patch.setattr(
+            argparse.ArgumentParser, "parse_intermixed_args", stops(argparse.ArgumentParser.parse_intermixed_args)
+        )
+        patch.setattr(tyro, "cli", stops(tyro.cli))
+        with pytest.raises(Parsed) as parsed:
+            commands()[command].load().main(rest)
+    if command == "eval":
+        options = parsed.value.args[0]
+        for name in (name for given in options.benchmarks for name in given.split(",") if name not in ("", "...")):
+            benchmark_module(name)
+        for benchmark, values in _settings(options.set).items():
+            from_plain(benchmark_module(benchmark).Settings, values)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_commands_parse(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every command line that a page shows: the command, its recipe or benchmarks, every option, every field."""
+    monkeypatch.chdir(tmp_path)
     for _, command, *rest in shown_commands(page):
         if not re.fullmatch(r"[a-z][a-z_]*", command):
             continue  # `diptych COMMAND`, `diptych --help`
         assert command in commands(), f"{page.name} shows `diptych {command}`, which there is not"
-        name = rest[0] if rest else ""
-        if command in known and re.fullmatch(r"[a-z]\w*", name):
-            assert name in known[command], f"{page.name}: `diptych {command} {name}`"
-        if "--benchmarks" in rest:
-            named = [
-                word for word in " ".join(_values(rest, "--benchmarks")).replace(",", " ").split() if word != "..."
-            ]
-            assert set(named) <= set(discovery.benchmarks()), f"{page.name}: {named}"
+        if not rest or any(FORM.search(word) for word in rest):
+            continue
+        for word in rest:
+            if re.fullmatch(r"[\w.-]+(/[\w.-]+)*/?", word):
+                (tmp_path / word).mkdir(parents=True, exist_ok=True)  # a recipe may ask whether a folder is there
+        try:
+            taken([command, *rest], monkeypatch)
+        except (SystemExit, DiptychError) as error:
+            pytest.fail(f"{page.name}: diptych {command} {shlex.join(rest)}\n{error} {capsys.readouterr().err}")
 
 
-def _values(words: list[str], option: str) -> list[str]:
-    """The words after an option, up to the next one."""
-    after = words[words.index(option) + 1 :]
-    ends = [index for index, word in enumerate(after) if word.startswith("--")]
-    return after[: ends[0]] if ends else after
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "clip_tinyy"],
+        ["train", "clip_tiny", "--budget.stepz", "3"],
+        ["eval", "runs/a", "--benchmarks", "retrievall"],
+        ["eval", "runs/a", "--benchmarks", "retrieval", "--set", "retrieval.poool=3"],
+        ["search", "photos/", "a dog", "--model", "m", "--topp", "3"],
+        ["list", "modelz"],
+    ],
+)
+def test_a_command_that_is_wrong_would_be_seen(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises((SystemExit, DiptychError)):
+        taken(words, monkeypatch)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_links_and_pictures_resolve(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     relative = [link.partition("#")[0] for link in LINK.findall(text) if "://" not in link and not link.startswith("#")]
     assert [link for link in relative if not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_paths_of_the_source_that_are_named_exist(page: Path) -> None:
     named = set(re.findall(r"`((?:src|tests|docs|benchmarks|[a-z]+)/[\w/]+\.(?:py|md|txt))`", page.read_text()))
     places = (ROOT, ROOT / "src" / "diptych")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import transformers
 from torch import Tensor
@@ -49,6 +50,7 @@ def as_ours(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
+@pytest.mark.parity("parti", "transformers MBartForConditionalGeneration", "the decoder's states, loss, gradients")
 def test_the_decoder_has_mbarts_states_loss_and_gradients() -> None:
     whole = theirs()
     decoder = whole.get_decoder()

@@ -45,6 +45,7 @@ def ours_of(folder: Path) -> tuple[ClipPredictor, Clip]:
     return predictor, module
 
 
+@pytest.mark.parity("clip", "transformers CLIPModel", "features, logits")
 @pytest.mark.parametrize("batch", [1, 3])
 def test_features_and_logits_are_those_of_transformers(tmp_path: Path, batch: int) -> None:
     theirs = tiny_clip(tmp_path)
@@ -60,6 +61,7 @@ def test_features_and_logits_are_those_of_transformers(tmp_path: Path, batch: in
     assert_equal(logits, expected.logits_per_image)
 
 
+@pytest.mark.parity("clip", "transformers CLIPModel", "every layer")
 def test_every_layer_is_that_of_transformers(tmp_path: Path) -> None:
     theirs = tiny_clip(tmp_path)
     _, module = ours_of(tmp_path)
@@ -72,6 +74,7 @@ def test_every_layer_is_that_of_transformers(tmp_path: Path) -> None:
             assert_equal(x_BTD, layer)
 
 
+@pytest.mark.parity("clip", "transformers CLIPModel", "loss, every gradient")
 def test_the_loss_and_the_gradient_of_every_parameter_are_those_of_transformers(tmp_path: Path) -> None:
     theirs = tiny_clip(tmp_path)
     predictor, module = ours_of(tmp_path)

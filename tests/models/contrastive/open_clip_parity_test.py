@@ -83,6 +83,7 @@ def tiny_siglip(folder: Path, patch: pytest.MonkeyPatch, name: str, heads: int) 
     return saved(model, config, folder, start=False, resize_mode="squash")
 
 
+@pytest.mark.parity("clip", "open_clip CLIP", "logits, loss, every gradient")
 @pytest.mark.parametrize(("quick", "tanh"), [(False, False), (True, False), (False, True)])
 def test_clip_has_open_clips_logits_loss_and_gradients(tmp_path: Path, quick: bool, tanh: bool) -> None:
     act = {"act_kwargs": {"approximate": "tanh"}, "norm_kwargs": {"eps": 1e-4}} if tanh else {}
@@ -106,6 +107,7 @@ def test_clip_has_open_clips_logits_loss_and_gradients(tmp_path: Path, quick: bo
     compare_gradients(module, theirs, tables.open_clip_clip(3, 2))
 
 
+@pytest.mark.parity("siglip", "open_clip SigLIP", "logits, loss, every gradient")
 @pytest.mark.parametrize(
     ("name", "heads"),
     [
@@ -139,6 +141,7 @@ def test_siglip_has_open_clips_logits_loss_and_gradients(
     compare_gradients(module, theirs, tables.open_clip_siglip(2, 2))
 
 
+@pytest.mark.parity("clip", "open_clip patch dropout", "features")
 def test_a_tower_with_masked_patches_is_open_clips_with_the_same_patches_dropped(tmp_path: Path) -> None:
     """The draws differ, so theirs are drawn once more and handed to ours; gradients too."""
     theirs = tiny_clip(tmp_path, changed(CLIP, "vision_cfg", patch_dropout=0.5)).train()

@@ -57,6 +57,7 @@ def both(tmp_path: Path) -> tuple[Clip, Any, ClipPredictor]:
     return predictor.module.double(), theirs.double(), predictor
 
 
+@pytest.mark.parity("clip", "open_clip CLIP with a ResNet", "logits, loss, every gradient, running statistics")
 @pytest.mark.parametrize("training", [False, True])
 def test_logits_loss_gradients_and_running_statistics_are_open_clips(
     both: tuple[Clip, Any, ClipPredictor], training: bool

@@ -37,6 +37,7 @@ def ours_of(folder: Path) -> tuple[SiglipPredictor, Siglip]:
     return predictor, module
 
 
+@pytest.mark.parity("siglip", "transformers SiglipModel", "features, logits")
 @pytest.mark.parametrize("batch", [1, 3])
 def test_features_and_logits_are_those_of_transformers(tmp_path: Path, batch: int) -> None:
     theirs = tiny_siglip(tmp_path)
@@ -51,6 +52,7 @@ def test_features_and_logits_are_those_of_transformers(tmp_path: Path, batch: in
     assert_equal(logits, expected.logits_per_image)
 
 
+@pytest.mark.parity("siglip", "transformers SiglipModel", "loss, every gradient")
 def test_the_loss_and_the_gradient_of_every_parameter_are_those_of_transformers(tmp_path: Path) -> None:
     theirs = tiny_siglip(tmp_path)
     predictor, module = ours_of(tmp_path)
@@ -66,6 +68,7 @@ def test_the_loss_and_the_gradient_of_every_parameter_are_those_of_transformers(
     compare_gradients(module, theirs, tables.transformers_siglip(3, 2))
 
 
+@pytest.mark.parity("siglip", "transformers SiglipModel", "attention pooling")
 def test_the_attention_pooling_is_that_of_transformers(tmp_path: Path) -> None:
     theirs = tiny_siglip(tmp_path)
     _, module = ours_of(tmp_path)

@@ -36,6 +36,7 @@ def real(given: Inputs) -> Tensor:
     return torch.cat([masks["attention_mask"], masks["visual_attention_mask"]], dim=1).bool()
 
 
+@pytest.mark.parity("visualbert", "transformers VisualBertForPreTraining", "logits")
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("act", ["gelu", "gelu_pytorch_tanh"])
 def test_logits_of_words_and_match_are_those_of_transformers(tmp_path: Path, batch: int, act: str) -> None:
@@ -60,6 +61,7 @@ def test_regions_aligned_with_words_have_the_positions_of_transformers(tmp_path:
     assert float((words - plain).abs().max()) > 1e-2
 
 
+@pytest.mark.parity("visualbert", "transformers VisualBertForPreTraining", "losses, every gradient")
 @pytest.mark.parametrize("both", [True, False])
 def test_losses_and_gradients_of_every_parameter_are_those_of_transformers(tmp_path: Path, both: bool) -> None:
     theirs, given = tiny_visualbert(tmp_path), inputs()

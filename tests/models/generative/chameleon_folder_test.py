@@ -57,6 +57,7 @@ def picture(seed: int = 0) -> Image:
     return Image(pixels_HWC=pixels, name="noise")
 
 
+@pytest.mark.parity("chameleon", "transformers ChameleonForConditionalGeneration", "codes, states, logits")
 @pytest.mark.parametrize("swin", [False, True], ids=["norms before", "norms after"])
 def test_codes_states_and_logits_of_documents_are_those_of_transformers(tmp_path: Path, swin: bool) -> None:
     theirs = folder_in(tmp_path, swin)
@@ -81,6 +82,7 @@ def test_codes_states_and_logits_of_documents_are_those_of_transformers(tmp_path
         torch.testing.assert_close(ours.module.logits(found)[..., kept], logits[..., kept], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parity("chameleon", "transformers ChameleonForConditionalGeneration", "greedy texts")
 def test_greedy_texts_are_those_of_transformers(tmp_path: Path) -> None:
     theirs = folder_in(tmp_path)
     ours = weights_from(tmp_path)

@@ -54,6 +54,7 @@ def oracle(folder: Path, pool: bool | str) -> Any:
     return model.double()
 
 
+@pytest.mark.parity("coca", "open_clip CoCa", "vectors, logits, losses, every gradient")
 @pytest.mark.parametrize("pool", [True, "parallel", "cascade"])
 def test_coca_has_open_clips_vectors_logits_losses_and_gradients(tmp_path: Path, pool: bool | str) -> None:
     theirs = oracle(tmp_path, pool)
@@ -86,6 +87,7 @@ def test_coca_has_open_clips_vectors_logits_losses_and_gradients(tmp_path: Path,
         torch.testing.assert_close(parameter.grad, wanted[name], rtol=1e-7, atol=1e-9, msg=name)
 
 
+@pytest.mark.parity("coca", "open_clip CoCa", "greedy captions")
 def test_greedy_captions_are_those_of_the_uncached_model_of_open_clip(tmp_path: Path) -> None:
     theirs = oracle(tmp_path, True).float()
     predictor = load(tmp_path)

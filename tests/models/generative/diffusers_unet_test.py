@@ -40,6 +40,7 @@ def saved(folder: Path, **changes: Any) -> UNet2DConditionModel:
     return model
 
 
+@pytest.mark.parity("stable_diffusion", "diffusers UNet2DConditionModel", "outputs, every gradient")
 @pytest.mark.parametrize("kind", KINDS)
 def test_outputs_and_gradients_are_those_of_diffusers(tmp_path: Path, kind: str) -> None:
     theirs = saved(tmp_path, **KINDS[kind])

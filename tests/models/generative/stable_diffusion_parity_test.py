@@ -63,6 +63,7 @@ def pipeline(folder: Path, kind: str = "ddim") -> Any:
     return whole
 
 
+@pytest.mark.parity("stable_diffusion", "diffusers StableDiffusionPipeline", "pictures")
 @pytest.mark.parametrize("kind", SCHEDULERS)
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
 def test_pictures_are_those_of_the_pipeline(tmp_path: Path, kind: str, guidance: float) -> None:
@@ -79,6 +80,7 @@ def test_pictures_are_those_of_the_pipeline(tmp_path: Path, kind: str, guidance:
     np.testing.assert_allclose(np.stack([decode(one, "") for one in made]) / 255, wanted, atol=4e-3)
 
 
+@pytest.mark.parity("stable_diffusion", "diffusers StableDiffusionPipeline", "text states")
 def test_text_states_are_those_of_the_encoder(tmp_path: Path) -> None:
     theirs = pipeline(tmp_path)
     ours = load(tmp_path / "pipeline")

@@ -55,6 +55,7 @@ def both(folder: Path, name: str) -> tuple[AutoencoderKl, Any]:
     return weights_from(folder).module.double(), theirs
 
 
+@pytest.mark.parity("autoencoder_kl", "diffusers AutoencoderKL", "moments, draws, pictures")
 @pytest.mark.parametrize("name", SIZES)
 def test_moments_mode_draws_and_pictures_are_those_of_diffusers(tmp_path: Path, name: str) -> None:
     ours, theirs = both(tmp_path, name)
@@ -75,6 +76,7 @@ def test_moments_mode_draws_and_pictures_are_those_of_diffusers(tmp_path: Path, 
         assert float(expected.logvar.std()) > 0.1, "variances that are all alike test nothing"
 
 
+@pytest.mark.parity("autoencoder_kl", "diffusers AutoencoderKL", "every gradient")
 @pytest.mark.parametrize("name", SIZES)
 def test_the_gradient_of_every_parameter_is_that_of_diffusers(tmp_path: Path, name: str) -> None:
     ours, theirs = both(tmp_path, name)

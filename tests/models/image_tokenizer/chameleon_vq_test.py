@@ -40,6 +40,7 @@ def tiny_chameleon(folder: Path, name: str) -> Any:
     return model.double()
 
 
+@pytest.mark.parity("vq", "transformers ChameleonVQVAE", "vectors, codes, every gradient")
 @pytest.mark.parametrize("name", SIZES)
 def test_vectors_codes_and_every_gradient_are_those_of_transformers(tmp_path: Path, name: str) -> None:
     theirs = tiny_chameleon(tmp_path, name)

@@ -52,6 +52,7 @@ def both(folder: Path, name: str) -> tuple[VqModel, Any]:
     return weights_from(folder).module.double(), theirs
 
 
+@pytest.mark.parity("vq", "diffusers VQModel", "vectors, codes, pictures")
 @pytest.mark.parametrize("name", SIZES)
 @pytest.mark.parametrize("shape", [(1, 16, 16), (3, 24, 16)])
 def test_vectors_codes_and_pictures_are_those_of_diffusers(
@@ -74,6 +75,7 @@ def test_vectors_codes_and_pictures_are_those_of_diffusers(
         assert_equal(ours.decode_vectors(vectors), theirs.decode(vectors, force_not_quantize=True).sample)
 
 
+@pytest.mark.parity("vq", "diffusers VQModel", "loss, every gradient")
 @pytest.mark.parametrize("name", SIZES)
 def test_the_loss_and_the_gradient_of_every_parameter_are_those_of_diffusers(tmp_path: Path, name: str) -> None:
     """With beta where the paper has it, on the commitment: `legacy=False` there."""

@@ -48,6 +48,7 @@ def batch_of(task: FlavaTask, kinds: tuple[Kind, ...]) -> MixedBatch:
     return mixed_batch(kinds, *task.processor.tokens(captions(len(kinds))))
 
 
+@pytest.mark.parity("flava", "transformers FlavaForPreTraining", "encodings")
 @pytest.mark.parametrize("rows", [1, 3, 5])
 def test_encodings_are_those_of_transformers(tmp_path: Path, rows: int) -> None:
     theirs, task = tiny_flava(tmp_path), ours_of(tmp_path)
@@ -60,6 +61,7 @@ def test_encodings_are_those_of_transformers(tmp_path: Path, rows: int) -> None:
         assert_equal(task.model.encode_text(tokens_BT, lengths_B), torch.nn.functional.normalize(text, dim=-1))
 
 
+@pytest.mark.parity("flava", "transformers FlavaForPreTraining", "multimodal states")
 def test_multimodal_states_are_those_of_transformers_at_every_place_that_is_no_padding(tmp_path: Path) -> None:
     theirs, task = tiny_flava(tmp_path), ours_of(tmp_path)
     batch = batch_of(task, PAIRS)
@@ -75,6 +77,7 @@ def test_multimodal_states_are_those_of_transformers_at_every_place_that_is_no_p
         assert_equal(found[row, : 2 + PATCHES + length], expected[row, : 2 + PATCHES + length])
 
 
+@pytest.mark.parity("flava", "transformers FlavaForPreTraining", "losses of pairs")
 @pytest.mark.parametrize("kinds", [PAIRS, (Kind.MATCHED,) * 4, (Kind.MISMATCHED, Kind.MATCHED)])
 def test_the_four_losses_of_pairs_are_those_of_transformers(tmp_path: Path, kinds: tuple[Kind, ...]) -> None:
     theirs, task = tiny_flava(tmp_path), ours_of(tmp_path)
@@ -89,6 +92,7 @@ def test_the_four_losses_of_pairs_are_those_of_transformers(tmp_path: Path, kind
     assert found["contrastive"].count == kinds.count(Kind.MATCHED)
 
 
+@pytest.mark.parity("flava", "transformers FlavaForPreTraining", "losses of one side")
 def test_the_two_losses_of_one_side_are_those_of_transformers(tmp_path: Path) -> None:
     theirs, task = tiny_flava(tmp_path), ours_of(tmp_path)
     with torch.no_grad():
@@ -100,6 +104,7 @@ def test_the_two_losses_of_one_side_are_those_of_transformers(tmp_path: Path) ->
         assert_equal(task.losses(texts)["mlm"].value, theirs(**words).loss_info.mlm)
 
 
+@pytest.mark.parity("flava", "transformers FlavaForPreTraining", "every gradient")
 def test_a_mixed_batch_is_the_sum_of_its_kinds_with_the_gradient_of_every_parameter(tmp_path: Path) -> None:
     theirs, task = tiny_flava(tmp_path), ours_of(tmp_path)
     kinds = (Kind.TEXT, *PAIRS, Kind.PICTURE, Kind.TEXT, Kind.PICTURE)

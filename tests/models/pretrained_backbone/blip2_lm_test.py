@@ -103,6 +103,7 @@ def trained_on(folder: Path) -> Any:
     return task.double()
 
 
+@pytest.mark.parity("blip2_lm", "transformers Blip2ForConditionalGeneration", "logits, loss, every trained gradient")
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_logits_loss_and_gradients_are_those_of_transformers(tmp_path: Path, language: str) -> None:
     theirs, task = folder_in(tmp_path, language), trained_on(tmp_path)
@@ -146,6 +147,7 @@ def same_gradients(bridge: Any, theirs: Any, config: Any, tolerance: float) -> N
         torch.testing.assert_close(one.grad / scale, wanted[name] / scale, rtol=tolerance, atol=tolerance, msg=name)
 
 
+@pytest.mark.parity("blip2_lm", "transformers Blip2ForConditionalGeneration", "greedy texts")
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_greedy_texts_are_those_of_transformers(tmp_path: Path, language: str) -> None:
     """Prompts of different lengths, in one batch here and one by one there."""

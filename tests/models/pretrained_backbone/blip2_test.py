@@ -35,6 +35,7 @@ def batch_of(made: blip2.Blip2Task) -> ImageTextBatch:
     return next(iter(EvaluationBatches(SOURCE, made.processor, 12, 1, 0.0)))
 
 
+@pytest.mark.parity("blip2", "transformers Blip2ForImageTextRetrieval", "scores of contrast and matching")
 def test_scores_are_those_of_transformers() -> None:
     """Contrast and matching, from the same features of pictures, every weight random."""
     ours = task().model.double()

@@ -90,6 +90,9 @@ def task_of(folder: Path) -> Any:
     return task.double()
 
 
+@pytest.mark.parity(
+    "instructblip", "transformers InstructBlipForConditionalGeneration", "logits, loss, every trained gradient"
+)
 def test_logits_loss_and_gradients_are_those_of_transformers(tmp_path: Path) -> None:
     """Questions of different lengths, padded here and one by one there; a conversation without a picture between."""
     theirs, task = folder_in(tmp_path), task_of(tmp_path)
@@ -126,6 +129,7 @@ def test_logits_loss_and_gradients_are_those_of_transformers(tmp_path: Path) -> 
         torch.testing.assert_close(one.grad / scale, gradients[name] / scale, rtol=1e-9, atol=1e-9, msg=name)
 
 
+@pytest.mark.parity("instructblip", "transformers InstructBlipForConditionalGeneration", "greedy texts")
 def test_greedy_texts_are_those_of_transformers(tmp_path: Path) -> None:
     theirs, ours = folder_in(tmp_path), load(tmp_path)
     ours.module.double()

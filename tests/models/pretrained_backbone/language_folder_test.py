@@ -52,6 +52,11 @@ def read(folder: Path) -> LanguageModel:
     return read_language(folder).double()
 
 
+@pytest.mark.parity(
+    ("frozen", "minigpt4", "minigpt_v2"),
+    "transformers causal language models",
+    "the language model's logits, gradients",
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_logits_and_gradients_are_those_of_transformers(tmp_path: Path, kind: str) -> None:
     """Of vectors, padded at the right; the padding is seen by nobody."""

@@ -61,6 +61,7 @@ def picture(seed: int) -> Image:
     return Image(pixels_HWC=pixels, name="noise")
 
 
+@pytest.mark.parity("llava", "transformers LlavaForConditionalGeneration", "states, logits")
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_states_and_logits_are_those_of_transformers(tmp_path: Path, language: str) -> None:
     theirs = folder_in(tmp_path, language)
@@ -82,6 +83,7 @@ def test_states_and_logits_are_those_of_transformers(tmp_path: Path, language: s
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)  # rotary angles are float32 on both sides
 
 
+@pytest.mark.parity("llava", "transformers LlavaForConditionalGeneration", "greedy answers")
 def test_greedy_answers_are_those_of_transformers(tmp_path: Path) -> None:
     theirs = folder_in(tmp_path)
     ours = load(tmp_path)

@@ -20,6 +20,7 @@ from diptych.models import _weight_tables as tables
 from diptych.models.supervised.vit_classifier import VitClassifierPredictor, VitClassifierTask, weights_from
 
 
+@pytest.mark.parity("vit_classifier", "transformers ViTForImageClassification", "features, logits")
 @pytest.mark.parametrize("batch", [1, 3])
 def test_features_and_logits_are_those_of_transformers(tmp_path: Path, batch: int) -> None:
     theirs = tiny_vit(tmp_path)
@@ -31,6 +32,7 @@ def test_features_and_logits_are_those_of_transformers(tmp_path: Path, batch: in
         assert_equal(module(pixels(batch)), theirs(pixels(batch)).logits)
 
 
+@pytest.mark.parity("vit_classifier", "transformers ViTForImageClassification", "loss, every gradient")
 def test_the_loss_and_the_gradient_of_every_parameter_are_those_of_transformers(tmp_path: Path) -> None:
     theirs = tiny_vit(tmp_path)
     predictor = weights_from(tmp_path)
