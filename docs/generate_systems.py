@@ -43,11 +43,12 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Parity:
-    """A marked test: which models it holds to which implementation, in what."""
+    """A marked test: which models it holds to what, and in what; `part` where a part of them only is there."""
 
     models: tuple[str, ...]
     beside: str
     what: str
+    part: bool
     file: str
 
 
@@ -103,7 +104,8 @@ def _marks(path: Path) -> Iterator[Parity]:
             if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.parity":
                 models, beside, what = (ast.literal_eval(argument) for argument in mark.args)
                 named = (models,) if isinstance(models, str) else tuple(models)
-                yield Parity(named, beside, what, path.relative_to(ROOT).as_posix())
+                part = any(keyword.arg == "part" for keyword in mark.keywords)
+                yield Parity(named, beside, what, part, path.relative_to(ROOT).as_posix())
 
 
 @cache
@@ -265,10 +267,17 @@ def _short_row(family: str, model: str) -> list[str]:
     return [
         family,
         _linked(model),
-        ", ".join(dict.fromkeys(name.split(" ")[0] for name in beside(model))),
+        ", ".join(_libraries(model)),
         f"{sum(verdicts)} of {len(verdicts)}" if verdicts else "",
         "<br>".join(said(photographs(), model)),
     ]
+
+
+def _libraries(model: str) -> list[str]:
+    """The libraries that a model is held to; in brackets those that have a part of it only."""
+    whole = {name.split(" ")[0] for name, tests in beside(model).items() if not all(test.part for test in tests)}
+    parts = {name.split(" ")[0] for name in beside(model)} - whole
+    return [*sorted(whole), *(f"({name})" for name in sorted(parts))]
 
 
 def weights_table() -> str:

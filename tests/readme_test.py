@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -64,7 +66,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("page", "code"), PYTHON, ids=[f"{page.stem}-{i}" for i, (page, _) in enumerate(PYTHON)])
 def test_python_blocks_run(page: Path, code: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
-    exec(compile(code, str(page), "exec"), {"__name__": "example"})
+    module = ModuleType("example")  # in the list of modules, as dataclasses want it
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(code, str(page), "exec", dont_inherit=True), vars(module))
 
 
 def test_the_readme_has_an_example() -> None:

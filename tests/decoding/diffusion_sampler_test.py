@@ -50,7 +50,7 @@ def test_a_row_does_not_depend_on_those_beside_it(kind: str) -> None:
     assert not torch.allclose(together[0], together[1])
 
 
-@pytest.mark.parity("imagen", "diffusers DDPMScheduler", "dynamic thresholding")
+@pytest.mark.parity("imagen", "diffusers DDPMScheduler", "dynamic thresholding", part=True)
 def test_dynamic_thresholding_is_that_of_diffusers_and_keeps_numbers_within_one() -> None:
     import diffusers
 

@@ -50,7 +50,9 @@ def as_ours(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-@pytest.mark.parity("parti", "transformers MBartForConditionalGeneration", "the decoder's states, loss, gradients")
+@pytest.mark.parity(
+    "parti", "transformers MBartForConditionalGeneration", "the decoder's states, loss, gradients", part=True
+)
 def test_the_decoder_has_mbarts_states_loss_and_gradients() -> None:
     whole = theirs()
     decoder = whole.get_decoder()

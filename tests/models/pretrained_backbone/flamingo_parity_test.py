@@ -159,6 +159,7 @@ def said_by_idefics(reference: Any, batch: ConversationBatch, features_NSC: Tens
     return logits
 
 
+@pytest.mark.parity("flamingo", "transformers IdeficsForVisionText2Text", "logits, loss, gradients")
 @pytest.mark.parametrize("where", [SOME_BLIND, ALL_SEE], ids=["words before any picture", "pictures first"])
 def test_logits_loss_and_gradients_are_those_of_idefics(both: tuple[Crossed, Any], where: list[list[int]]) -> None:
     """Gradients where pictures stand first: of a word that sees none IDEFICS' are no numbers."""

@@ -56,6 +56,7 @@ def read(folder: Path) -> LanguageModel:
     ("frozen", "minigpt4", "minigpt_v2"),
     "transformers causal language models",
     "the language model's logits, gradients",
+    part=True,
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_logits_and_gradients_are_those_of_transformers(tmp_path: Path, kind: str) -> None:
