@@ -16,6 +16,7 @@ from _measure import arguments, show, write
 from diptych.commands._planning import observed, planned
 from diptych.core.allocator import keep_large_blocks
 from diptych.guide.plan import StagePlan
+from diptych.training.configured import recipe
 from diptych.training.timed import Timed, Trial, timed
 
 MEMORY, TIME, LARGE = 0.15, 0.25, 1e9
@@ -27,19 +28,21 @@ BATCHES = {
     "clip_rocket_tiny": 384,
     "vit_tiny": 1024,
     "coca_tiny": 384,
-    "visualbert_tiny": 384,
-    "vq_tiny": 192,
-    "vqgan_tiny": 96,
+    "visualbert_tiny": 768,
+    "vq_tiny": 256,
+    "vqgan_tiny": 192,
     "vit_vqgan_tiny": 256,
     "autoencoder_kl_tiny": 128,
 }
 """Recipes of one training stage, with batches that take about a gigabyte or more."""
+SCENES = 3000
+"""So many are enough for a few batches and for the tokenizers."""
 
 
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--recipes", nargs="+", default=list(BATCHES), choices=sorted(BATCHES))
-    parser.set_defaults(repetitions=3, threads=1)
+    parser.set_defaults(repetitions=4, threads=1)
     options = parser.parse_args()
     keep_large_blocks()
     rows = []
@@ -51,7 +54,9 @@ def main() -> None:
 
 
 def _row(name: str, batch: int, threads: int, steps: int) -> dict[str, Any]:
-    fields = ("--batch_size", str(batch), "--threads", str(threads), "--loader_threads", "1")
+    data = recipe(name).data
+    data += f"{'&' if '?' in data else '?'}count={SCENES}"
+    fields = ("--data", data, "--batch_size", str(batch), "--threads", str(threads), "--loader_threads", "1")
     (plan,) = planned(name, fields, "1xcpu", None, 0.0, True, _quiet)
     (real,) = timed(Trial(name, fields, steps=steps, seconds=30.0))
     return {"recipe": name, "batch": batch, **_compared(plan, real)}

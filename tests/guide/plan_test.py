@@ -177,7 +177,7 @@ def test_what_does_not_fit_and_what_would_help() -> None:
 def test_a_probe_replaces_what_is_assumed() -> None:
     """The process holds 50 MB and 1.2 times its tensors; a step computes at 40 GFLOP/s."""
     found = [Observed(batch, int(50e6 + 1.2e6 * batch), batch * 1e9 / 40e9) for batch in (64, 16)]
-    held = probed_overhead(found, lambda batch: 1e6 * batch)
+    held = probed_overhead(found, lambda batch: 1e6 * batch, assuming(1.2))
     assert held.fixed.value == pytest.approx(50e6) and held.factor.value == pytest.approx(1.2)
     assert held.of(256e6) == pytest.approx(Interval(0.85 * 357.2e6, 357.2e6, 1.15 * 357.2e6))
     speed = probed_speed(found, STAGE.flops.at)
@@ -187,8 +187,20 @@ def test_a_probe_replaces_what_is_assumed() -> None:
 
 def test_a_probe_that_grows_less_than_its_tensors_is_not_believed() -> None:
     found = [Observed(16, 400_000_000, 1.0), Observed(64, 410_000_000, 2.0)]
-    held = probed_overhead(found, lambda batch: 1e6 * batch)
+    held = probed_overhead(found, lambda batch: 1e6 * batch, assuming(1.0))
     assert (held.factor.value, held.fixed.value) == (1.0, 346e6)
+
+
+def test_what_a_probe_says_of_the_allocator_counts_half() -> None:
+    """Twice the tensors in the probe, which is beyond what allocators lose: 1.8 is taken, and 1.4 assumed."""
+    found = [Observed(batch, int(2e6 * batch), 1.0) for batch in (16, 64)]
+    held = probed_overhead(found, lambda batch: 1e6 * batch, assuming(1.4))
+    assert held.factor.value == pytest.approx(1.6)
+    assert held.of(64e6).value == pytest.approx(128e6)  # what was measured with the larger batch stays
+
+
+def assuming(factor: float) -> Overhead:
+    return Overhead(Interval(0.0, 0.0, 0.0), Interval(factor, factor, factor), "assumed")
 
 
 def test_the_host_and_others_are_calibrated_apart() -> None:

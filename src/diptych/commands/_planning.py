@@ -129,6 +129,6 @@ def _plan(stage: Footprint, machine: Machine, found: Sequence[Observed]) -> Stag
 
 def calibrated(plan: StagePlan, found: Sequence[Observed]) -> StagePlan:
     """The plan with a probe's overhead and speed in the place of assumed ones."""
-    overhead: Overhead = probed_overhead(found, plan.tensors)
+    overhead: Overhead = probed_overhead(found, plan.tensors, plan.overhead)
     speed: Speed = probed_speed(found, plan.stage.step_flops)
     return replace(plan, overhead=overhead, speed=speed)

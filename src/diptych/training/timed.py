@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import cycle
 from pathlib import Path
 from statistics import median
 
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from diptych.core.allocator import keep_large_blocks
 from diptych.core.errors import ConfigError, DiptychError
+from diptych.core.task import Batch
 from diptych.training.configured import overridden, recipe
 from diptych.training.machine import finished, peak_memory, resident
 from diptych.training.run import Run
@@ -36,13 +38,13 @@ class Trial:
         recipe: as `diptych train` names it.
         arguments: its fields.
         parts: a process takes one of so many parts of a batch (at least two samples).
-        steps, seconds: most steps after the first, and the time after which no further one is begun.
+        steps, seconds: most steps that are timed, and the time after which no further one is begun.
     """
 
     recipe: str
     arguments: tuple[str, ...] = ()
     parts: int = 1
-    steps: int = 5
+    steps: int = 4
     seconds: float = 20.0
 
 
@@ -56,7 +58,6 @@ class Timed:
         peak: the most that it held.
         seconds: of a step, the median: on one thread of a processor the time that this thread computed, which others
             on the machine do not change; otherwise the time that passed.
-        passed: seconds that passed in a step, the median, with the wait for data.
         steps: that were timed.
     """
 
@@ -65,7 +66,6 @@ class Timed:
     idle: int
     peak: int
     seconds: float
-    passed: float
     steps: int
 
 
@@ -121,22 +121,22 @@ class _Steps(Trainer):
         self._clock: Callable[[], float] = time.thread_time if single else time.perf_counter
 
     def timed(self, idle: int) -> Timed:
+        """Steps on two batches in turn, which take memory as they differ; no step waits for data."""
         seconds: list[float] = []
-        passed: list[float] = []
         self.task.train()
         with self.loader:
+            batches = [next(self.loader) for _ in range(2)]
+            for batch in batches:
+                self._one(batch)  # warms up
             began = time.perf_counter()
-            self._one()  # warms up
-            while len(seconds) < self.trial.steps and (not seconds or time.perf_counter() - began < self.trial.seconds):
-                started = time.perf_counter()
-                seconds.append(self._one())
-                passed.append(time.perf_counter() - started)
+            for batch in cycle(batches):
+                seconds.append(self._one(batch))
+                if len(seconds) == self.trial.steps or time.perf_counter() - began > self.trial.seconds:
+                    break
         peak = peak_memory(self.context.device)
-        name, batch = self.stage.name, self.settings.batch_size
-        return Timed(name, batch, idle, peak, median(seconds), median(passed), len(seconds))
+        return Timed(self.stage.name, self.settings.batch_size, idle, peak, median(seconds), len(seconds))
 
-    def _one(self) -> float:
-        batch = next(self.loader)
+    def _one(self, batch: Batch) -> float:
         finished(self.context.device)
         began = self._clock()
         self._step(batch)
