@@ -75,6 +75,14 @@ def test_the_readme_has_an_example() -> None:
     assert any(page.name == "README.md" for page, _ in PYTHON)
 
 
+OWN = {
+    "train": ("--run", "--resume"),
+    "check": ("--run", "--out", "--processes"),
+    "plan": ("--gpus", "--samples", "--price", "--out", "--probe"),
+}
+"""Commands that take the fields of a recipe, and the options that are theirs."""
+
+
 class Parsed(Exception):  # not an error: the arguments were taken, and nothing shall run
     pass
 
@@ -95,13 +103,13 @@ def taken(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         SystemExit, DiptychError: it does not take them.
     """
     command, *rest = words
-    if command in ("train", "check"):
-        options = [*rest[1:]]
-        for own in ("--run", "--resume", "--out", "--processes"):  # of the command, not fields of the recipe
-            if own in options:
-                del options[options.index(own) : options.index(own) + 2]
-        if "--help" not in options:
-            overridden(recipe(rest[0]), options, command)
+    if command in OWN:
+        fields = [*rest[1:]]
+        for option in OWN[command]:
+            if option in fields:
+                del fields[fields.index(option) : fields.index(option) + (1 if option == "--probe" else 2)]
+        if "--help" not in fields:
+            overridden(recipe(rest[0]), fields, command)
         return
     with monkeypatch.context() as patch:
         patch.setattr(argparse.ArgumentParser, "parse_args", stops(argparse.ArgumentParser.parse_args))

@@ -64,7 +64,8 @@ def test_every_mark_names_models_that_are_there_and_a_library_that_its_file_impo
     for mark in generate.parities():
         assert set(mark.models) <= set(MODELS), mark
         libraries = {name.split(".")[0] for name in imported_by(ROOT / mark.file)}
-        assert mark.beside.split(" ")[0] in libraries, mark
+        library = mark.beside.split(" ")[0]
+        assert {library, f"{library}_oracle"} & libraries, mark  # the second skips where the library is not installed
 
 
 def test_a_claim_is_counted_for_the_models_of_its_treated_arms() -> None:

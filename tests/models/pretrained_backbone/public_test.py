@@ -40,6 +40,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return request.param, theirs, ours
 
 
+@pytest.mark.parity("public", "transformers image-text-to-text models", "likelihoods")
 def test_likelihoods_are_sums_over_one_forward_pass_of_the_library(model: tuple[str, Any, Any]) -> None:
     name, theirs, ours = model
     shown = [row for row in ROWS if row[0] is not None]
@@ -135,6 +136,7 @@ def task_in(folder: Path) -> tuple[Any, public.PublicTask]:
     return theirs, public.PublicTask(public.Config(), Public(read.module.double(), read.reader.processor))
 
 
+@pytest.mark.parity("public", "transformers image-text-to-text models", "loss, gradients")
 def test_the_loss_and_its_gradients_are_the_library_s(tmp_path: Path) -> None:
     theirs, task = task_in(tmp_path)
     samples = [talk("what is this?", "a red circle"), talk("", "two", "and this?", "a small star", key="other")]
