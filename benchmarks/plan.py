@@ -22,19 +22,19 @@ from diptych.training.timed import Timed, Trial, timed
 MEMORY, TIME, LARGE = 0.15, 0.25, 1e9
 BATCHES = {
     "clip_tiny": 1024,
-    "siglip_tiny": 768,
-    "llip_tiny": 512,
-    "slip_tiny": 384,
-    "clip_rocket_tiny": 384,
+    "siglip_tiny": 512,
+    "llip_tiny": 256,
+    "slip_tiny": 128,
+    "clip_rocket_tiny": 128,
     "vit_tiny": 1024,
     "coca_tiny": 384,
-    "visualbert_tiny": 768,
-    "vq_tiny": 640,
-    "vqgan_tiny": 256,
+    "visualbert_tiny": 384,
+    "vq_tiny": 256,
+    "vqgan_tiny": 96,
     "vit_vqgan_tiny": 256,
-    "autoencoder_kl_tiny": 192,
+    "autoencoder_kl_tiny": 64,
 }
-"""Recipes of one training stage, with batches that take about a gigabyte or more."""
+"""Recipes of one training stage, with batches of which some take more than a gigabyte."""
 SCENES = 3000
 """So many are enough for a few batches and for the tokenizers."""
 
@@ -42,7 +42,7 @@ SCENES = 3000
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--recipes", nargs="+", default=list(BATCHES), choices=sorted(BATCHES))
-    parser.set_defaults(repetitions=4, threads=1)
+    parser.set_defaults(repetitions=3, threads=1)
     options = parser.parse_args()
     keep_large_blocks()
     rows = []
