@@ -19,7 +19,7 @@ from diptych.adapters.lora import peft_for
 from diptych.core.errors import ConfigError
 from diptych.layers.causal_block import CausalAttention
 
-Method = Literal["none", "lora", "dora", "vera", "prompt"]
+Method = Literal["none", "lora", "dora", "vera", "prompt", "prefix"]
 _D_INITIAL = 0.1
 """Of VeRA's d, as published."""
 
@@ -30,13 +30,13 @@ class LanguageAdapterConfig:
 
     Attributes:
         method: "none" for nothing; "lora", "dora" and "vera" change linear maps; "prompt" is learned vectors before all
-            that is read.
+            that is read, "prefix" learned keys and values before it in every layer.
         rank: r.
         alpha: of LoRA and DoRA, whose change is multiplied by alpha / rank.
         targets: last parts of the names of the maps that are changed; none for those of queries, keys and values in our
             own trunk, where keys and values are one matrix (so A is shared by the two), and for peft's choice in a
             model of `transformers` (of most: queries and values).
-        tokens: of "prompt": how many vectors.
+        tokens: of "prompt" and "prefix": how many places.
     """
 
     method: Method = "none"

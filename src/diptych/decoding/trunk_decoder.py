@@ -12,6 +12,7 @@ from torch import Tensor
 
 from diptych.core.errors import TextTooLong
 from diptych.layers.causal_transformer import CausalTransformer
+from diptych.layers.key_value_cache import KeyValueCache
 from diptych.layers.one_token import OneToken
 
 Embed = Callable[[Tensor, Tensor], Tensor]
@@ -28,13 +29,14 @@ class TrunkDecoder:
         self, trunk: CausalTransformer, embed: Embed, logits: Callable[[Tensor], Tensor],
         prompts: Sequence[Sequence[int]] | Sequence[Tensor], room: int, device: torch.device,
         memory_NMC: Tensor | None = None,
-        memory_mask_N1M: Tensor | None = None,
+        memory_mask_N1M: Tensor | None = None, cache: KeyValueCache | None = None,
     ) -> None:  # fmt: skip
         """
         Args:
             logits: states [N, D] -> [N, V].
             prompts: the tokens that are read first, at least one a row; or their vectors [T, D].
             room: the longest row, prompt included.
+            cache: one that knows something already, with this room; then prompts are of one length.
 
         Raises:
             TextTooLong: a prompt leaves no room for one more token.
@@ -42,10 +44,12 @@ class TrunkDecoder:
         self._trunk, self._embed, self._logits = trunk, embed, logits
         self._memory, self._memory_mask = memory_NMC, memory_mask_N1M
         longest = max(len(prompt) for prompt in prompts)
-        if longest >= room:
-            raise TextTooLong(f"a prompt of {longest} tokens leaves no room to go on in {room}: shorten it")
+        before = 0 if cache is None else cache.length
+        if before + longest >= room:
+            raise TextTooLong(f"a prompt of {before + longest} tokens leaves no room to go on in {room}: shorten it")
         starts_N = torch.tensor([longest - len(prompt) for prompt in prompts], device=device)
-        self._cache = trunk.cache(room + int(starts_N.max()), starts_N)
+        assert cache is None or not starts_N.any(), "prompts of one length after what is known"
+        self._cache = trunk.cache(room + int(starts_N.max()), starts_N) if cache is None else cache
         self._step = OneToken.of(trunk)
         self._first: Tensor | None = self._read(self._vectors(prompts, longest, device))
 

@@ -3,10 +3,13 @@
 What goes in is embedded by its owner, and what comes out is read by its owner's head. Padding stands at the right in
 training, where no token looks at what comes after it, and at the left under a cache (key_value_cache.py).
 
-B batch, T tokens, S tokens that are looked at, D width, M memory tokens, C their width.
+B batch, T tokens, S tokens that are looked at, D width, M memory tokens, C their width, G key
+heads, P places that are known before anything is read, K width of a head.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -81,6 +84,14 @@ class CausalTransformer(nn.Module):
     def cache(self, room: int, starts_N: Tensor | None = None) -> KeyValueCache:
         """An empty cache of this stack."""
         return KeyValueCache(self.config.depth, room, starts_N)
+
+    def known_cache(self, known: Sequence[tuple[Tensor, Tensor]], rows: int, room: int) -> KeyValueCache:
+        """A cache that begins with keys and values of every layer [G, P, K], the same in every row."""
+        cache = self.cache(room)
+        for layer, pair in enumerate(known):
+            cache.append(layer, *(part.expand(rows, -1, -1, -1) for part in pair))
+        cache.advance(known[0][0].shape[1])
+        return cache
 
     def _turn(self, x_BTD: Tensor, cache: KeyValueCache | None, places_BT: Tensor | None) -> Turn | None:
         if not self.config.rotary:

@@ -15,17 +15,18 @@ from torch import nn
 from diptych.adapters.language import LanguageAdapterConfig, Method
 from diptych.capabilities.folder import write_model
 from diptych.capabilities.load import load
-from diptych.core.errors import ConfigError
+from diptych.core.errors import ConfigError, TextTooLong
 from diptych.core.sampling import TextSampling
 from diptych.data.loading.evaluation_batches import EvaluationBatches
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.layers.connectors import ConnectorConfig
 from diptych.models.pretrained_backbone import llava
-from diptych.models.pretrained_backbone._adapted_language import PromptedLanguage
+from diptych.models.pretrained_backbone._adapted_language import PromptedLanguage, adapted
+from diptych.models.pretrained_backbone._language_folder import read_language
 from diptych.models.pretrained_backbone._language_model import LanguageModel
 from diptych.models.pretrained_backbone._prefixed import Trained
-from diptych.models.pretrained_backbone._tiny_parts import tiny_parts
+from diptych.models.pretrained_backbone._tiny_parts import tiny_encoder_decoder, tiny_parts
 from diptych.models.pretrained_backbone._transformers_lm import TransformersLm
 
 SOURCE = Scenes("train", 6, SceneConfig(32, 1, words=0.0))
@@ -90,15 +91,21 @@ def test_the_adapter_alone_is_trained_of_the_language_model(method: Method, lang
 
 
 @pytest.mark.parametrize("language", ["llama", "gpt2"])
-def test_learned_vectors_stand_before_all_that_is_read(language: str, tmp_path: Path) -> None:
-    """They alone are trained of the language model; texts are written, saved and loaded with them."""
-    task = task_with("prompt", language).train()
+@pytest.mark.parametrize(
+    ("method", "name", "sizes"), [("prompt", "prompt_PD", 1), ("prefix", "known.encoder.embedding.weight", 4)]
+)
+def test_what_is_learned_stands_before_all_that_is_read(
+    method: Method, name: str, sizes: int, language: str, tmp_path: Path
+) -> None:
+    """It alone is trained of the language model; texts are written, saved and loaded with it."""
+    task = task_with(method, language).train()
     trained = {name for group in task.trainable()["main"] for name in group.parameters}
-    assert {name for name in trained if ".language." in name} == {"model.language.prompt_PD"}
-    assert task.model.language.get_parameter("prompt_PD").shape == (16, task.model.language.width)
+    assert {one for one in trained if ".language." in one} == {f"model.language.{name}"}
+    assert task.model.language.get_parameter(name).shape == (16, sizes * task.model.language.width)  # layers, two each
     batch = next(iter(EvaluationBatches(SOURCE, task.processor, 6, 1, 0.0)))
     task.losses(batch)["answers"].sum.backward()
-    assert float(task.model.language.get_parameter("prompt_PD").grad.abs().sum()) > 0
+    grad = task.model.language.get_parameter(name).grad
+    assert grad is not None and bool((grad.abs().sum(1) > 0).all())
     model = task.predictor()
     model.module.eval()
     asked = [[SOURCE[3].image, "what colour?"], [SOURCE[1].image, "what is in the top left, if anything?"]]
@@ -106,7 +113,7 @@ def test_learned_vectors_stand_before_all_that_is_read(language: str, tmp_path: 
     assert said == [model.generate_text([one], TextSampling(6))[0] for one in asked]
     write_model(model, tmp_path)
     assert load(tmp_path).generate_text(asked, TextSampling(6)) == said
-    with pytest.raises(ConfigError, match="its method is prompt"):
+    with pytest.raises(ConfigError, match=f"its method is {method}"):
         model.merged()
 
 
@@ -130,6 +137,66 @@ def test_learned_vectors_are_those_of_peft() -> None:
     torch.testing.assert_close(first[0], wanted[0, -1], rtol=0, atol=1e-6)
     with pytest.raises(ConfigError, match=r"adapter\.tokens 300 leave no room"):
         PromptedLanguage(prompted.language, 300)
+
+
+def _public(kind: str) -> Any:
+    sizes = {"vocab_size": 40, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+             "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}  # fmt: skip
+    if kind == "gpt2":
+        config: Any = transformers.GPT2Config(n_embd=32, n_layer=2, n_head=2, n_positions=64, vocab_size=40)
+        return transformers.GPT2LMHeadModel(config)
+    if kind == "qwen2":
+        return transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**sizes))
+    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes))
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "gpt2"])
+def test_learned_keys_and_values_are_those_of_peft(kind: str, tmp_path: Path) -> None:
+    """On our own trunk (Llama) and on models of transformers: logits, gradients, rows of any length, further tokens."""
+    torch.manual_seed(0)
+    plain = _public(kind)
+    for parameter in plain.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    plain.eval().save_pretrained(tmp_path)
+    ours, names = adapted(read_language(tmp_path), LanguageAdapterConfig("prefix", tokens=3))
+    ours.double()
+    settings = peft.PrefixTuningConfig("CAUSAL_LM", num_virtual_tokens=3)
+    theirs: Any = peft.get_peft_model(plain.double(), settings).eval().double()
+    assert {name for name, _ in ours.named_parameters()} >= names and len(names) == 1
+    table = ours.get_parameter(next(iter(names)))
+    theirs.prompt_encoder.default.embedding.weight.data = table.data.clone()
+    x = torch.randn(2, 7, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    labels = torch.arange(14).view(2, 7)
+    said = ours.said(x, torch.tensor([7, 4]), labels)
+    found = ours.logits(said.states_BAD)
+    wanted = theirs(inputs_embeds=x, attention_mask=torch.ones(2, 7)).logits
+    for row, length in enumerate((7, 4)):  # rotary angles are float32 on both sides
+        torch.testing.assert_close(found[row, :length], wanted[row, :length], rtol=0, atol=1e-5)
+    found[0].square().sum().backward()
+    wanted[0].square().sum().backward()
+    expected = theirs.prompt_encoder.default.embedding.weight.grad
+    torch.testing.assert_close(table.grad, expected, rtol=1e-4, atol=1e-4)
+    assert said.labels_BA[0, :6].tolist() == labels[0, 1:].tolist()
+    with torch.inference_mode():
+        decoder = ours.decoder([x[0], x[1, :4], x[1]], 20)
+        first = decoder.next_logits(None)
+        torch.testing.assert_close(first, wanted.detach()[[0, 1, 1], [-1, 3, -1]], rtol=0, atol=1e-5)
+        decoder.select(torch.tensor([2, 0, 2]))  # the row of four tokens goes, and one stands twice
+        token = torch.tensor([5, 6, 7])
+        longer = torch.cat([x[[1, 0, 1]], ours.embed(token[:, None])], dim=1)
+        whole = theirs(inputs_embeds=longer, attention_mask=torch.ones(3, 8)).logits[:, -1]
+        torch.testing.assert_close(decoder.next_logits(token), whole, rtol=0, atol=1e-5)
+    with pytest.raises(TextTooLong, match="10 tokens leaves no room"):
+        ours.decoder([x[0]], 7)
+
+
+def test_a_prefix_that_cannot_be() -> None:
+    task = task_with("prompt", "gpt2")
+    with pytest.raises(ConfigError, match=r"adapter\.tokens 300 leave no room"):
+        adapted(task.model.language.language, LanguageAdapterConfig("prefix", tokens=300))
+    words = task.processor.tokenizer
+    with pytest.raises(ConfigError, match="before what a causal model reads"):
+        adapted(tiny_encoder_decoder(words), LanguageAdapterConfig("prefix"))
 
 
 def test_an_adapter_waits_for_its_round() -> None:

@@ -16,7 +16,8 @@ from diptych.core.errors import ConfigError
 from diptych.core.losses import IGNORED
 from diptych.decoding.decoder import Decoder
 from diptych.models.pretrained_backbone._encoder_decoder import EncoderDecoder
-from diptych.models.pretrained_backbone._language_model import LanguageModel, Said
+from diptych.models.pretrained_backbone._keyed_language import KeyedLanguage
+from diptych.models.pretrained_backbone._language_model import KeyedModel, LanguageModel, Said
 from diptych.models.pretrained_backbone._transformers_lm import TransformersLm
 
 
@@ -33,6 +34,11 @@ def adapted(language: LanguageModel, config: LanguageAdapterConfig) -> tuple[Lan
         return language, frozenset()
     if config.method == "prompt":
         return PromptedLanguage(language, config.tokens), frozenset({"prompt_PD"})
+    if config.method == "prefix":
+        if not isinstance(language, KeyedModel):
+            raise ConfigError("prefix tuning stands before what a causal model reads, and this language model is none")
+        keyed = KeyedLanguage(language, config.tokens)
+        return keyed, frozenset(f"known.{name}" for name, _ in keyed.known.named_parameters())
     if isinstance(language, TransformersLm | EncoderDecoder):  # peft knows their maps by the configuration inside
         return language, frozenset(f"model.{name}" for name in add_adapter(language.model, config))
     return language, add_adapter(language, config)

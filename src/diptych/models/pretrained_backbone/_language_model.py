@@ -3,7 +3,8 @@
 Llama's architecture runs on our own trunk (_llama.py), any other causal language model of `transformers` as it is
 (_transformers_lm.py), and so does any encoder-decoder (_encoder_decoder.py): _language_folder.py chooses.
 
-B batch, T tokens, A places at which something is said, D width, V vocabulary.
+B batch, T tokens, A places at which something is said, D width, V vocabulary, G key heads, P known places, K width of
+a head.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from diptych.adapters.prefix import KeySizes
 from diptych.core.losses import IGNORED
 from diptych.decoding.decoder import Decoder
+
+Known = Sequence[tuple[Tensor, Tensor]]
+"""Keys and values [G, P, K] of every layer."""
 
 
 class Said(NamedTuple):
@@ -116,4 +121,31 @@ class PackingModel(CausalModel):
 
         Raises:
             ConfigError: a conversation is longer than that.
+        """
+
+
+class KeyedModel(LanguageModel):
+    """Goes on from keys and values that nothing was read for (adapters/prefix.py): of every layer, [G, P, K] each.
+
+    What is read stands at the places that follow theirs.
+    """
+
+    @property
+    @abstractmethod
+    def key_sizes(self) -> KeySizes:
+        """Of its keys and values."""
+
+    @abstractmethod
+    def read_after(self, x_BTD: Tensor, lengths_B: Tensor, known: Known) -> Tensor:
+        """States [B, T, D] of rows, padded at the right."""
+
+    @abstractmethod
+    def decoder_after(self, x_NTD: Tensor, room: int, known: Known) -> Decoder:
+        """A decoder that has read prompts of one length.
+
+        Args:
+            room: the longest row, prompt and known places included.
+
+        Raises:
+            TextTooLong: there is no room for one more token.
         """

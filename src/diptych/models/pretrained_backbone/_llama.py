@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from diptych.adapters.prefix import KeySizes
 from diptych.core.errors import ConfigError, DiptychError
 from diptych.core.losses import IGNORED
 from diptych.decoding.decoder import Decoder
@@ -23,7 +24,7 @@ from diptych.layers.causal_block import CausalConfig
 from diptych.layers.causal_transformer import CausalTransformer
 from diptych.layers.few_rows import FewRowsLinear
 from diptych.layers.packing import pack
-from diptych.models.pretrained_backbone._language_model import PackingModel, Said
+from diptych.models.pretrained_backbone._language_model import KeyedModel, Known, PackingModel, Said
 
 ARCHITECTURES = ("LlamaForCausalLM",)
 _PLAIN = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "attention_dropout": 0.0}
@@ -44,7 +45,7 @@ class LlamaConfig:
     tied: bool = False
 
 
-class Llama(PackingModel):
+class Llama(PackingModel, KeyedModel):
     """Embedding, trunk, head."""
 
     def __init__(self, config: LlamaConfig) -> None:
@@ -98,6 +99,23 @@ class Llama(PackingModel):
     def decoder(self, rows: Sequence[Tensor], room: int) -> Decoder:
         device = self.embedding.weight.device
         return TrunkDecoder(self.trunk, lambda tokens, _: self.embed(tokens), self.logits, rows, room, device)
+
+    @property
+    def key_sizes(self) -> KeySizes:
+        trunk = self.config.trunk
+        return KeySizes(trunk.depth, trunk.key_heads or trunk.heads, trunk.head_width)
+
+    def read_after(self, x_BTD: Tensor, lengths_B: Tensor, known: Known) -> Tensor:
+        room = known[0][0].shape[1] + x_BTD.shape[1]
+        out: Tensor = self.trunk(x_BTD, self.trunk.known_cache(known, len(x_BTD), room))
+        return out
+
+    def decoder_after(self, x_NTD: Tensor, room: int, known: Known) -> Decoder:
+        cache = self.trunk.known_cache(known, len(x_NTD), room)
+        device = self.embedding.weight.device
+        return TrunkDecoder(
+            self.trunk, lambda tokens, _: self.embed(tokens), self.logits, list(x_NTD), room, device, cache=cache
+        )
 
     def write_config(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -117,7 +117,7 @@ class PrefixPredictor(Talker[C], Generic[C]):
             ConfigError: there is no adapter, or one that stands beside the weights.
         """
         config: Any = self.config
-        if config.adapter.method in ("none", "prompt"):
+        if config.adapter.method in ("none", "prompt", "prefix"):
             raise ConfigError(f"{self.name} has no adapter that could be merged: its method is {config.adapter.method}")
         module = merged(self.module)
         module.adapter = frozenset()

@@ -13,15 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diptych.adapters.prefix import KeySizes
 from diptych.core.errors import ConfigError, TextTooLong
 from diptych.decoding.decoder import Decoder
-from diptych.models.pretrained_backbone._language_model import CausalModel
+from diptych.layers.pretrained import transformers_for
+from diptych.models.pretrained_backbone._language_model import CausalModel, KeyedModel, Known
 
 _PROBED = 5
 """Vectors by which a model's head is tried."""
 
 
-class TransformersLm(CausalModel):
+class TransformersLm(CausalModel, KeyedModel):
     """A model whose logits are its head's, of the states that its body gives.
 
     Raises:
@@ -82,6 +84,39 @@ class TransformersLm(CausalModel):
     def decoder(self, rows: Sequence[Tensor], room: int) -> Decoder:
         return TransformersDecoder(self, rows, room)
 
+    @property
+    def key_sizes(self) -> KeySizes:
+        config: Any = self.model.config
+        heads = config.num_attention_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // heads
+        return KeySizes(config.num_hidden_layers, getattr(config, "num_key_value_heads", None) or heads, width)
+
+    def read_after(self, x_BTD: Tensor, lengths_B: Tensor, known: Known) -> Tensor:
+        seen_BT = torch.arange(x_BTD.shape[1], device=x_BTD.device) < lengths_B[:, None]
+        found = self.body_after(x_BTD, seen_BT, self._cache_of(known, x_BTD), known[0][0].shape[1])
+        out: Tensor = found.last_hidden_state
+        return out
+
+    def decoder_after(self, x_NTD: Tensor, room: int, known: Known) -> Decoder:
+        return TransformersDecoder(self, list(x_NTD), room, self._cache_of(known, x_NTD), known[0][0].shape[1])
+
+    def body_after(self, x_NTD: Tensor, seen_NS: Tensor, past: Any, before: int) -> Any:
+        """What the body says of vectors at the end of all that is seen, with its cache.
+
+        Args:
+            before: places that the cache knew before anything was read.
+        """
+        whole_NS = torch.cat([seen_NS.new_ones(len(seen_NS), before), seen_NS], dim=1)
+        places = {name: one[:, -x_NTD.shape[1] :] for name, one in self.places(whole_NS).items()}
+        cache = {cache_name(self._body): past}
+        return self._body(inputs_embeds=x_NTD, attention_mask=whole_NS.long(), use_cache=True, **cache, **places)
+
+    def _cache_of(self, known: Known, like: Tensor) -> Any:
+        cache = transformers_for("a language model").DynamicCache(config=self.model.config)
+        for layer, pair in enumerate(known):
+            cache.update(*(part.to(like.dtype).expand(len(like), -1, -1, -1) for part in pair), layer)
+        return cache
+
     def write_config(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         config: Any = self.model.config
@@ -110,17 +145,24 @@ def cache_name(body: nn.Module) -> str:
 class TransformersDecoder:
     """Reads prompts of vectors once, then one token of every row at a time, by the model's own cache."""
 
-    def __init__(self, language: TransformersLm, rows: Sequence[Tensor], room: int) -> None:
+    def __init__(
+        self, language: TransformersLm, rows: Sequence[Tensor], room: int, past: Any = None, before: int = 0
+    ) -> None:
+        """
+        Args:
+            past: a cache that knows something already.
+            before: how many places that is.
+        """
         longest = max(len(row) for row in rows)
-        if longest >= room:
-            raise TextTooLong(f"a prompt of {longest} tokens leaves no room to go on in {room}: shorten it")
-        self._language = language
+        if before + longest >= room:
+            raise TextTooLong(f"a prompt of {before + longest} tokens leaves no room to go on in {room}: shorten it")
+        self._language, self._before = language, before
         x_NTD = rows[0].new_zeros(len(rows), longest, rows[0].shape[1])
         self._seen_NS = torch.zeros(len(rows), longest, dtype=torch.bool, device=x_NTD.device)
         for place, row in enumerate(rows):
             x_NTD[place, longest - len(row) :] = row
             self._seen_NS[place, longest - len(row) :] = True
-        self._past: Any = None
+        self._past = past
         self._first: Tensor | None = self._read(x_NTD)
 
     def next_logits(self, tokens_N: Tensor | None) -> Tensor:
@@ -140,12 +182,6 @@ class TransformersDecoder:
             self._first = self._first[rows_M]
 
     def _read(self, x_NTD: Tensor) -> Tensor:
-        language, tokens = self._language, x_NTD.shape[1]
-        places = {name: whole[:, -tokens:] for name, whole in language.places(self._seen_NS).items()}
-        body: Any = language.model.base_model
-        cache = cache_name(body)
-        found = body(
-            inputs_embeds=x_NTD, attention_mask=self._seen_NS.long(), use_cache=True, **{cache: self._past}, **places
-        )
-        self._past = getattr(found, cache)
-        return language.logits(found.last_hidden_state[:, -1])
+        found = self._language.body_after(x_NTD, self._seen_NS, self._past, self._before)
+        self._past = getattr(found, cache_name(self._language.model.base_model))  # type: ignore[arg-type]
+        return self._language.logits(found.last_hidden_state[:, -1])
