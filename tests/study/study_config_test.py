@@ -3,10 +3,8 @@
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from diptych.commands.study import require_held_out
-from diptych.core.errors import ConfigError, DataError
+from diptych.core.errors import ConfigError
 from diptych.study.config import StudyBudget, StudyConfig, StudyRun, claim, read_spec
 from diptych.study.one_run import resolved
 
@@ -26,6 +24,12 @@ def test_the_command_names_everything() -> None:
         "diptych study clip_tiny coca_tiny --data 'scenes?objects=1' --samples 64 --seeds 2 --limit 10 --threads 1 "
         "--set clip_tiny.optimizer.lr=1e-3 clip_tiny.batch_size=8 coca_tiny.batch_size=4 --out there"
     )
+
+
+def test_what_is_held_out_is_part_of_the_reference_and_not_of_the_command() -> None:
+    study = StudyConfig(("clip_tiny",), "photos?captions=alt", held_out="/my runs/held_out.txt")
+    assert study.reference == "photos?captions=alt&held_out=/my%20runs/held_out.txt"
+    assert study.runs()[0].data == study.reference and "--data 'photos?captions=alt'" in study.command()
 
 
 @pytest.mark.parametrize("given", [{}, {"samples": 5, "seconds": 1.0}, {"samples": -3}, {"flops": -1.0}])
@@ -60,17 +64,6 @@ def test_the_budget_becomes_whole_steps_of_the_recipes_batch(tmp_path: Path) -> 
     assert run.schedule.warmup == 1 and run.evaluate_every == 0
     with pytest.raises(ConfigError, match="63 samples are less than one step of clip_tiny"):
         resolved(StudyRun("clip_tiny", 0, "scenes", StudyBudget(samples=63)), tmp_path)
-
-
-def test_data_without_a_test_split_are_refused(tmp_path: Path) -> None:
-    for part in ("train", "test"):
-        for name in ("cat", "dog"):
-            (tmp_path / "split" / part / name).mkdir(parents=True)
-            Image.new("RGB", (8, 8)).save(tmp_path / "split" / part / name / f"{part}.png")
-    require_held_out(str(tmp_path / "split"))
-    require_held_out("scenes?objects=1")
-    with pytest.raises(DataError, match="no test split of its own"):
-        require_held_out(str(tmp_path / "split" / "train"))
 
 
 def test_seconds_and_flops_are_measured_once(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def study(config: StudyConfig, out: Path, processes: int, *, report_only: bool =
     from diptych.core.errors import ConfigError
     from diptych.study.findings import read_runs
     from diptych.study.page import write_page
+    from diptych.study.parting import with_test_part
     from diptych.study.queue import run_all
     from diptych.study.record import write_record
     from diptych.training.configured import recipe
@@ -59,7 +60,7 @@ def study(config: StudyConfig, out: Path, processes: int, *, report_only: bool =
         raise ConfigError(f"{processes} processes: give 1 or more, or 0 for one a core")
     for name in config.recipes:
         recipe(name)  # a wrong name is told before anything runs
-    require_held_out(config.data)
+    config = with_test_part(config, out)
     if not report_only:
         gpus = _gpus() if config.device == "cuda" else 0
         run_all(config.runs(), out, processes or gpus or os.cpu_count() or 1, print, gpus)
@@ -69,26 +70,6 @@ def study(config: StudyConfig, out: Path, processes: int, *, report_only: bool =
     print_table(config, runs)
     print((out / "study.html").resolve())
     return 0 if any(run.finished for run in runs) else 1
-
-
-def require_held_out(data: str) -> None:
-    """Sees that what a study evaluates on is not what it trains on.
-
-    Raises:
-        DataError: the data cannot be opened, or nothing tells a test split apart.
-    """
-    from diptych.core.errors import DataError
-    from diptych.data.open import open_source
-    from diptych.study.abilities import is_scenes
-
-    test = open_source(data, "test")
-    if is_scenes(data) or data.startswith("hf:"):  # these have splits of their own
-        return
-    if list(open_source(data, "train").keys()) == list(test.keys()):
-        raise DataError(
-            f"{data} has no test split of its own, and a study must not evaluate on what it trained on: put its parts "
-            f"into folders named train and test, or name its files so (photos-train-000.tar, photos-test-000.tar)"
-        )
 
 
 def _gpus() -> int:

@@ -10,7 +10,8 @@
 
 Options follow a question mark: `shards?captions=alt_text` names the caption's field, and with any kind of data
 `shards?keys=clean.txt` takes only the samples whose keys the file lists (data/derived/subset.py). One list may name
-samples of several splits; each takes its own.
+samples of several splits; each takes its own. `photos?held_out=test.txt` is for data whose names tell no splits apart:
+the samples whose keys the file lists are the split "test", all others "train" (data/derived/held_out.py makes a list).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import fsspec
 
 from diptych.core.errors import DataError, unknown_name
 from diptych.core.source import Source
-from diptych.data.derived.subset import read_keys, select_keys, unknown_keys
+from diptych.data.derived.subset import Subset, read_keys, select_keys, unknown_keys
 from diptych.data.sources._captions import CAPTION_FIELDS
 from diptych.data.sources._tar_index import reading
 
@@ -51,9 +52,28 @@ def open_source(reference: str, split: str = ALL) -> Source:
     where, _, query = reference.partition("?")
     options = dict(parse_qsl(query.replace("+", "%2B"), keep_blank_values=True))  # a plus in a path is no space
     keys = options.pop("keys", None)
+    held_out = options.pop("held_out", None)
     split = _split_name(split)
-    source = _open(where, options, split)
+    source = _open(where, options, split) if held_out is None else _parted(where, options, split, Path(held_out))
     return source if keys is None else _listed(source, Path(keys), where, options, split)
+
+
+def _parted(where: str, options: Mapping[str, str], split: str, file: Path) -> Source:
+    """One side of data that a file of keys parts.
+
+    Raises:
+        DataError: a split that is neither side, or a key that the data do not have.
+    """
+    whole = _open(where, options, ALL)
+    if split == ALL:
+        return whole
+    held = read_keys(file)
+    if split == "test":
+        return select_keys(whole, held)
+    if split != "train":
+        raise DataError(f"{where} is parted by {file} into train and test: it has no split '{split}'")
+    out = set(held)
+    return Subset(whole, [index for index, key in enumerate(whole.keys()) if key not in out])
 
 
 def _listed(source: Source, file: Path, where: str, options: Mapping[str, str], split: str) -> Source:
@@ -106,6 +126,8 @@ def _open(where: str, options: Mapping[str, str], split: str) -> Source:
 def has_training_split(reference: str, split: str) -> bool:
     """Whether the names of local files or folders tell a "train" split apart from `split`."""
     where = Path(reference.partition("?")[0])
+    if "held_out=" in reference and split == "test":
+        return True
     if split in (ALL, "train") or "keys=" in reference or not where.is_dir():
         return False
     names = [*where.rglob("*.tar"), *where.rglob("*.parquet"), *where.glob("*-images-idx3-ubyte*"), *_inner(where)]
@@ -115,7 +137,7 @@ def has_training_split(reference: str, split: str) -> bool:
 def _fields(options: Mapping[str, str]) -> Sequence[str]:
     for name in options:
         if name != "captions":
-            raise unknown_name("option of a source", name, ("captions", "keys"))
+            raise unknown_name("option of a source", name, ("captions", "held_out", "keys"))
     return (options["captions"],) if "captions" in options else CAPTION_FIELDS
 
 

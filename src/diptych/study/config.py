@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from diptych.core.config import from_plain, to_plain
 from diptych.core.errors import ConfigError
@@ -76,6 +77,7 @@ class StudyConfig:
     Attributes:
         seeds: how many of each; 0, 1, ...
         options: "clip_tiny.optimizer.lr=1e-3": fields of single recipes.
+        held_out: a file with the keys of what is evaluated on; "" where the data have a test split of their own.
     """
 
     recipes: tuple[str, ...] = FAMILIES
@@ -86,6 +88,7 @@ class StudyConfig:
     options: tuple[str, ...] = ()
     threads: int = 1
     device: str = "cpu"
+    held_out: str = ""
 
     def __post_init__(self) -> None:
         if not self.recipes or len(set(self.recipes)) < len(self.recipes):
@@ -95,11 +98,17 @@ class StudyConfig:
         for option in self.options:
             _split(option, self.recipes)
 
+    @property
+    def reference(self) -> str:
+        """The data as every run opens them."""
+        mark = "&" if "?" in self.data else "?"
+        return f"{self.data}{mark}held_out={quote(self.held_out)}" if self.held_out else self.data
+
     def runs(self) -> list[StudyRun]:
         """Every run: seed by seed, so that a study that is stopped has something of each recipe."""
         return [
             StudyRun(
-                recipe, seed, self.data, self.budget, self.options_of(recipe), self.threads, self.device, self.limit
+                recipe, seed, self.reference, self.budget, self.options_of(recipe), self.threads, self.device, self.limit
             )
             for seed in range(self.seeds)
             for recipe in self.recipes

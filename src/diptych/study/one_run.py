@@ -22,7 +22,7 @@ from diptych.core.errors import ConfigError, DiptychError, Interrupted, MissingV
 from diptych.core.records.run_folder import RunFolder
 from diptych.core.storage import write_text
 from diptych.evaluation.runner import evaluate
-from diptych.study.abilities import ABILITIES, Ability, is_scenes
+from diptych.study.abilities import ABILITIES, Ability
 from diptych.study.config import StudyBudget, StudyRun, read_spec
 from diptych.study.costs import StageCost, stage_costs
 from diptych.study.gallery import answers
@@ -121,8 +121,8 @@ def _evaluate(model: Predictor, spec: StudyRun, place: RunFolder) -> dict[str, s
     """Every ability's benchmark; why one could not be run, by its name."""
     absent: dict[str, str] = {}
     for ability in ABILITIES:
-        if ability.scenes and not is_scenes(spec.data):
-            absent[ability.benchmark] = "only on the built-in scenes"
+        if why := ability.missing(spec.data):
+            absent[ability.benchmark] = why
             continue
         try:
             _one(model, spec, place, ability)

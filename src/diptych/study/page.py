@@ -21,6 +21,7 @@ from diptych.evaluation.reporting.bar import interval_bar
 from diptych.evaluation.reporting.chart import Chart, Series, line_chart
 from diptych.evaluation.reporting.pictures import Album
 from diptych.evaluation.reporting.summary import environment_facts
+from diptych.study import parting
 from diptych.study.config import StudyConfig
 from diptych.study.findings import Cost, Row, RunRecord, costs, table
 from diptych.study.significance import Difference, differences
@@ -88,6 +89,7 @@ def render(config: StudyConfig, runs: Sequence[RunRecord]) -> str:
             failures=[run for run in runs if run.finished is None],
             gallery=asked_alike(config, runs, columns),
             command=config.command(),
+            parted=parting.told(config),
             environment=environment_facts(environment()),
             css=Markup((SHARED / "report.css").read_text(encoding="utf-8")),
             version=__version__,
@@ -131,7 +133,7 @@ def asked_alike(config: StudyConfig, runs: Sequence[RunRecord], columns: dict[st
         for one in run.answers:
             place = told.setdefault((one["key"], one["task"], one["asked"]), {"truth": one["truth"], "told": []})
             place["told"].append(Told(columns[recipe], one["said"], one["right"], _picture(one["png"])))
-    album = Album(config.data, "test")
+    album = Album(config.reference, "test")
     album.open({key for key, _, _ in told})
     keys = list(dict.fromkeys(key for key, _, _ in told))
     return [

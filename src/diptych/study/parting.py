@@ -1,0 +1,50 @@
+"""What a study evaluates on, where the data have no test split: a part that is held out once and then stays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from diptych.core.errors import DataError
+from diptych.core.storage import write_text
+from diptych.data.held_out import choose_held_out
+from diptych.data.open import open_source
+from diptych.data.subset import read_keys
+from diptych.study.abilities import is_scenes
+from diptych.study.config import StudyConfig
+
+FILE = "held_out.txt"
+
+
+def with_test_part(config: StudyConfig, out: Path) -> StudyConfig:
+    """The same study on data that have a test part: their own split, or what is listed in `out`.
+
+    Raises:
+        DataError: the data cannot be opened, or hold too few pictures to part.
+    """
+    if not _needs_parting(config.data):
+        return config
+    file = (out / FILE).absolute()
+    if not file.is_file():
+        chosen = choose_held_out(open_source(config.data))
+        told = f"# {chosen.pictures} of {chosen.of} pictures; {chosen.unread} samples could not be read"
+        write_text(file, "\n".join([told, *chosen.keys]) + "\n")
+        if read_keys(file) != list(chosen.keys):
+            file.unlink()
+            raise DataError(f"{config.data} has keys that begin with '#' or a space and cannot be listed: rename them")
+    return replace(config, held_out=str(file))
+
+
+def _needs_parting(data: str) -> bool:
+    """Whether its test split is what is trained on too; scenes and Hugging Face datasets have splits of their own."""
+    test = open_source(data, "test")
+    if is_scenes(data) or data.startswith("hf:"):
+        return False
+    return list(open_source(data, "train").keys()) == list(test.keys())
+
+
+def told(config: StudyConfig) -> str:
+    """How the data were parted, for the page; "" where they have a split of their own."""
+    if not config.held_out:
+        return ""
+    return Path(config.held_out).read_text(encoding="utf-8").split("\n", 1)[0].removeprefix("# ")

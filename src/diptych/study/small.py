@@ -1,0 +1,31 @@
+"""The small study of all five families: what `make demo` runs with one seed, and what is committed of five."""
+
+from __future__ import annotations
+
+from diptych.study.config import FAMILIES, StudyBudget, StudyConfig
+
+DATA = "scenes?size=32&objects=1&zoom=2&words=0&patterns=0&noise=0&count=10000"
+"""One large object a picture: in minutes of training nothing is learned of two, and a page of chance shows nothing."""
+SAMPLES = 9600
+_SIZE = 32
+_OWN = {
+    "visualbert_tiny": (),
+    "clip_tiny": (f"model.vision.image_size={_SIZE}",),
+    "maskvlm_tiny": (f"model.vision.image_size={_SIZE}", "alignment.samples=9600"),
+    "coca_tiny": (f"model.vision.image_size={_SIZE}",),
+    "llava_tiny": (f"towers.vision.image_size={_SIZE}", "contrast.steps=150", "words.steps=150", "captions.steps=100"),
+}
+"""What comes before the budget that all share is as short as that."""
+
+
+def small_study(seeds: int = 1, samples: int = SAMPLES, limit: int = 100) -> StudyConfig:
+    """Five families on the same samples, in minutes.
+
+    Args:
+        samples: that each recipe is trained on.
+        limit: the most samples of an evaluation.
+    """
+    options = tuple(
+        f"{recipe}.{option}" for recipe in FAMILIES for option in (f"image.size={_SIZE}", *_OWN[recipe])
+    )  # fmt: skip
+    return StudyConfig(FAMILIES, DATA, StudyBudget(samples=samples), seeds, limit, options)

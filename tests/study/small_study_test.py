@@ -1,0 +1,21 @@
+"""The study that the demo runs: all of its options are fields of their recipes, and it fits in a few steps."""
+
+from pathlib import Path
+
+import pytest
+
+from diptych.commands.demo import main as demo
+from diptych.study.config import FAMILIES, StudyRun
+from diptych.study.one_run import resolved
+from diptych.study.small import SAMPLES, small_study
+
+
+@pytest.mark.parametrize("run", small_study().runs(), ids=lambda run: run.name)
+def test_every_option_is_a_field_and_all_see_the_same_pictures(run: StudyRun, tmp_path: Path) -> None:
+    made = resolved(run, tmp_path)
+    assert made.budget.steps * made.batch_size == SAMPLES and made.image.size == 32
+    assert made.data == run.data and made.threads == 1
+
+
+def test_there_is_one_of_each_family() -> None:
+    assert small_study(2).recipes == FAMILIES and len(small_study(2).runs()) == 10
