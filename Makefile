@@ -1,4 +1,4 @@
-# Two commands: `make demo` trains, evaluates and reports two models; `make test` runs the tests.
+# Two commands: `make demo` trains, evaluates and compares five families; `make test` runs the tests.
 # The first of these that runs: a version manager's shim may lie on the path for a version that is not active.
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)

@@ -1,5 +1,6 @@
 """The study that the demo runs: all of its options are fields of their recipes, and it fits in a few steps."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -19,3 +20,14 @@ def test_every_option_is_a_field_and_all_see_the_same_pictures(run: StudyRun, tm
 
 def test_there_is_one_of_each_family() -> None:
     assert small_study(2).recipes == FAMILIES and len(small_study(2).runs()) == 10
+
+
+@pytest.mark.slow
+def test_the_demo_trains_all_five_and_says_where_the_page_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "demo"
+    assert demo(["--samples", "64", "--limit", "4", "--out", str(out), "--processes", "2"]) == 0
+    record = json.loads((out / "study.json").read_text())
+    assert record["missing"] == {} and list(record["costs"]) == list(FAMILIES)
+    assert str(out / "study.html") in capsys.readouterr().out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ _BENCHMARKS = {
     Need.ANSWERS: "vqa",
     Need.PICTURES: "prompt_agreement",
 }
-_COSTS = ("flops", "seconds")
+_COSTS = ("flops", "seconds", "earlier_flops", "earlier_seconds")
+OWN = Path(__file__).parent / "study.json"
+"""What is committed of the study of benchmarks/study.py."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,21 @@ def _line(row: dict[str, Any], metric: dict[str, Any]) -> str:
     interval = f" [{said(metric['low'])}, {said(metric['high'])}]" if metric["low"] is not None else ""
     chance = f", chance {said(row['chance'])}" if row["chance"] is not None else ""
     return f"{row['ability']}, {row['title']}: {said(metric['value'])}{interval}{chance}"
+
+
+def extract(study: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a study.json to be shown beside advice: the rows that say something of needs, and costs."""
+    names = set(_BENCHMARKS.values())
+    rows = [
+        {
+            **{name: row[name] for name in ("ability", "benchmark", "title", "chance")},
+            "cells": {recipe: {"metric": cell["metric"]} for recipe, cell in row["cells"].items() if cell["metric"]},
+        }
+        for row in study["rows"]
+        if row["benchmark"] in names
+    ]
+    costs = {recipe: {name: cost[name] for name in _COSTS} for recipe, cost in study["costs"].items()}
+    return {"command": study["command"], "rows": rows, "costs": costs}
 
 
 def read_evidence(path: Path | None) -> Evidence:

@@ -108,7 +108,14 @@ class StudyConfig:
         """Every run: seed by seed, so that a study that is stopped has something of each recipe."""
         return [
             StudyRun(
-                recipe, seed, self.reference, self.budget, self.options_of(recipe), self.threads, self.device, self.limit
+                recipe,
+                seed,
+                self.reference,
+                self.budget,
+                self.options_of(recipe),
+                self.threads,
+                self.device,
+                self.limit,
             )
             for seed in range(self.seeds)
             for recipe in self.recipes

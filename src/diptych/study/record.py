@@ -10,6 +10,7 @@ from typing import Any
 
 from diptych.core.config import to_plain
 from diptych.core.records.environment import environment
+from diptych.core.records.run_folder import RunFolder
 from diptych.core.storage import write_text
 from diptych.study.config import StudyConfig
 from diptych.study.findings import RunRecord, costs, table
@@ -58,5 +59,12 @@ def record(config: StudyConfig, runs: Sequence[RunRecord]) -> dict[str, Any]:
             for one in differences(rows, runs)
         ],
         "missing": {f"{run.recipe}-{run.seed}": run.why for run in runs if run.finished is None},
+        "commits": sorted({commit for run in runs if run.finished and (commit := _commit(run))}),
         "environment": environment(),
     }
+
+
+def _commit(run: RunRecord) -> str:
+    """That a run was trained at."""
+    file = RunFolder(run.folder).environment
+    return str(json.loads(file.read_text(encoding="utf-8"))["commit"]) if file.is_file() else ""
