@@ -7,9 +7,9 @@ from pathlib import Path
 
 from diptych.core.errors import DataError
 from diptych.core.storage import write_text
-from diptych.data.held_out import choose_held_out
+from diptych.data.derived.held_out import choose_held_out
+from diptych.data.derived.subset import read_keys
 from diptych.data.open import open_source
-from diptych.data.subset import read_keys
 from diptych.study.abilities import is_scenes
 from diptych.study.config import StudyConfig
 

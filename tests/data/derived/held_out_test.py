@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from diptych.core.errors import DataError
-from diptych.data.held_out import choose_held_out
+from diptych.data.derived.held_out import choose_held_out
 from diptych.data.open import open_source
 
 PICTURES = 20
@@ -52,7 +52,7 @@ def test_the_choice_is_of_the_bytes_and_not_of_the_names(folder: Path) -> None:
 
 
 def _held(folder: Path):  # type: ignore[no-untyped-def]
-    from diptych.data.subset import select_keys
+    from diptych.data.derived.subset import select_keys
 
     source = open_source(str(folder))
     return select_keys(source, choose_held_out(source).keys)
