@@ -1,8 +1,8 @@
 """What the loss over the global batch takes, measured on rows made many, not on as many pictures.
 
-It is computed for 256 rows, then for twice as many and so on, until there are as many as asked for or it takes too
-long; what is larger is extrapolated from the last two sizes. Losses over all pairs go through them in strips of 4 M
-pairs, so their memory is a line from 2,048 rows on.
+It is computed for 256 rows, then for four times as many and so on, until there are as many as asked for or it takes
+too long; what is larger is extrapolated from that size and its half. Losses over all pairs go through them in strips of
+4 M pairs: from 2,048 rows on their memory is a line, and they compute products a second time.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from diptych.training.flops import Counter
 from diptych.training.global_loss import loss_gradients
 from diptych.training.tensor_memory import TensorMemory
 
-_FIRST, _SECONDS, _LARGEST = 256, 1.0, 2**28
-"""Rows to begin with, how long a size may take before a larger one is not tried, and the most bytes of rows."""
+_FIRST, _TIMES, _SECONDS, _LARGEST = 256, 4, 1.0, 2**28
+"""Rows to begin with and how they grow, seconds after which no larger size is tried, the most bytes."""
 
 
 def rows_cost(task: GlobalTask[Any], batch: Batch, rows: int) -> GlobalCost:
@@ -35,12 +35,13 @@ def rows_cost(task: GlobalTask[Any], batch: Batch, rows: int) -> GlobalCost:
         features = [task.features(batch, phase).features for phase in task.phases]
     row = sum(some.nbytes // max(len(some), 1) for of_phase in features for some in of_phase.values())
     most = max(min(rows, _LARGEST // max(row, 1)), 2)
-    sizes = [max(min(most, _FIRST) // 2, 1), min(most, _FIRST)]
-    found = [_measured(task, features, size) for size in sizes]
-    while sizes[-1] < most and found[-1].seconds < _SECONDS:
-        sizes.append(min(2 * sizes[-1], most))
-        found.append(_measured(task, features, sizes[-1]))
-    (n, m), (low, high) = sizes[-2:], found[-2:]
+    m = min(most, _FIRST)
+    high = _measured(task, features, m)
+    while m < most and high.seconds < _SECONDS:
+        m = min(_TIMES * m, most)
+        high = _measured(task, features, m)
+    n = max(m // 2, 1)
+    low = _measured(task, features, n)
     memory = Line.through((n, low.memory), (m, high.memory))
     return GlobalCost(((n, low.flops), (m, high.flops)), memory, row, isinstance(task, PairwiseTask), m)
 
