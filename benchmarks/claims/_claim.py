@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import unknown_name
 from diptych.core.source import Source
 from diptych.data.open import open_source
@@ -58,7 +57,6 @@ class Evaluation:
         metrics: those of its numbers that are kept; "name:chance" is what chance gives in its place.
         limit: the most samples.
         settings: fields of the benchmark's `Settings` to change.
-        seen_as: the model with a setting of its own changed, or without a part; None for the model as it was trained.
     """
 
     name: str
@@ -67,7 +65,6 @@ class Evaluation:
     metrics: tuple[str, ...] = RECALLS
     limit: int = 400
     settings: Mapping[str, Any] = field(default_factory=dict)
-    seen_as: Callable[[Predictor], Predictor] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,11 +74,13 @@ class Arm:
     Attributes:
         run: the recipe's run with its fields replaced; seed and threads are the runner's.
         evaluations: where the selected model is measured.
+        curves: whether loss and gradient norm of the training are kept too (_curves.py).
     """
 
     name: str
     run: Callable[[], Run]
     evaluations: tuple[Evaluation, ...]
+    curves: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,8 @@ class Comparison:
 
     Attributes:
         treated, control: names of arms; one and the same where an arm is compared with its own chance.
-        metrics: "evaluation/metric", "seconds" of training or "samples_per_second"; of several the mean is compared.
+        metrics: "evaluation/metric", "training/..." of an arm with curves, "seconds" of training or
+            "samples_per_second"; of several the mean is compared.
         factor: of the control's value: 0.8 asks for four fifths of the time.
         margin: how much less would still do: above 0 the comparison is one of non-inferiority.
         against: the control's metrics, where they are called otherwise.

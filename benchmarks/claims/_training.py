@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from _claim import Arm, Evaluation, claim, ready
+from _curves import curve_values
 from _origin import fingerprint
 
-from diptych.capabilities.load import load
 from diptych.core.config import to_plain
 from diptych.core.errors import ConfigError
 from diptych.core.records.environment import environment
@@ -72,6 +72,7 @@ def train(job: Job, work: Path) -> None:
         "job": job.identity(),
         "values": {
             **measured(arm, folder.best_model(), job.limit),
+            **(curve_values(folder.lines()) if arm.curves else {}),
             "seconds": costs["seconds"],
             "samples_per_second": samples / max(costs["seconds"], 1e-9),
         },
@@ -93,8 +94,7 @@ def measured(arm: Arm, model: Path, limit: int = 0) -> dict[str, float]:
 
 def _one(evaluation: Evaluation, model: Path, limit: int) -> dict[str, float]:
     most, settings = limit or evaluation.limit, {evaluation.benchmark: evaluation.settings}
-    predictor = load(model) if evaluation.seen_as is None else evaluation.seen_as(load(model))
-    (result,) = evaluate(predictor, [evaluation.benchmark], evaluation.data(), limit=most, settings=settings)
+    (result,) = evaluate(model, [evaluation.benchmark], evaluation.data(), limit=most, settings=settings)
     return {name: _number(result, name) for name in evaluation.metrics}
 
 
