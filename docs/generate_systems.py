@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,6 @@ from diptych.core import discovery
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
-FRONT = (ROOT / "README.md", ROOT / "README.ko.md")
 BEGIN, END = "<!-- from the records, by docs/generate_systems.py -->", "<!-- end of the records -->"
 HEADLINES = (
     ("captioning", "cider", "CIDEr-D {:.2f}", 1),
@@ -36,9 +35,19 @@ FAMILIES = {
     "pretrained_backbone": ("Pretrained backbones", "backbones.md"),
     "image_tokenizer": ("Image tokenizers", "image_tokenizers.md"),
     "supervised": ("Supervised", "contrastive.md"),
-    "video": ("Video", "video.md"),
 }
 """How a folder of models is called, and its page."""
+HEAD = ("family", "system", "same numbers as", "claims that hold", "on photographs")
+KOREAN_HEAD = ("계열", "시스템", "같은 수치", "성립한 주장", "사진에서")
+KOREAN = {
+    "contrastive": "대조 학습",
+    "early_fusion": "초기 융합",
+    "masked": "마스킹",
+    "generative": "생성",
+    "pretrained_backbone": "사전 학습된 백본",
+    "image_tokenizer": "이미지 토크나이저",
+    "supervised": "지도 학습",
+}
 
 
 @dataclass(frozen=True)
@@ -109,21 +118,16 @@ def _marks(path: Path) -> Iterator[Parity]:
 
 
 @cache
-def own_tests(model: str) -> int:
-    """How many test functions stand in files that import the model file."""
+def own_tests(model: str) -> tuple[str, ...]:
+    """The test files of its family that import the model file."""
     module = discovery.models()[model].module
-    return sum(count for imported, count in _test_files() if module in imported)
+    files = sorted((ROOT / "tests" / "models" / _family(model)).glob("*_test.py"))
+    return tuple(path.relative_to(ROOT).as_posix() for path in files if module in _imports(path))
 
 
 @cache
-def _test_files() -> tuple[tuple[frozenset[str], int], ...]:
-    """Of every test file the modules that it imports, and how many tests it has."""
-    files = []
-    for path in sorted((ROOT / "tests").rglob("*_test.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        names = (node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
-        files.append((frozenset(_imported(tree)), sum(name.startswith("test_") for name in names)))
-    return tuple(files)
+def _imports(path: Path) -> frozenset[str]:
+    return frozenset(_imported(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
@@ -143,8 +147,7 @@ def models_of(recipe: str) -> frozenset[str]:
     sizes = getattr(discovery.resolve("recipe", recipe, discovery.recipes())(), "model", None)
     if sizes is not None:
         return frozenset(name for name, model in known.items() if getattr(model.load(), "Config", None) is type(sizes))
-    imported = set(_imported(ast.parse(found.path.read_text(encoding="utf-8"))))
-    return frozenset(name for name, model in known.items() if model.module in imported)
+    return frozenset(name for name, model in known.items() if model.module in _imports(found.path))
 
 
 def recipes_of(model: str) -> list[str]:
@@ -210,7 +213,9 @@ def proven(model: str) -> str:
     lines = [_parity_line(name, tests) for name, tests in beside(model).items()]
     if not lines:
         lines = ["Parity: none; nothing that is kept elsewhere has it, or it adds little to what has parity itself"]
-    lines.append(f"Tests in files of its own: {own_tests(model)}, beside the contract that every model is held to")
+    lines.append(
+        f"Test files that import it, beside the contract that all are held to: {_code(own_tests(model)) or 'none'}"
+    )
     lines += [f"Claim: {text}" for text in said(claims(), model)]
     lines += [f"On photographs: {text}" for text in said(photographs(), model)]
     found = discovery.models()[model]
@@ -231,7 +236,7 @@ def _code(names: Any) -> str:
 
 def long_table() -> str:
     """docs/systems.md: a table for each family."""
-    head = ["system", "held to, in", "tests", "claims", "photographs", "recipes"]
+    head = ["system", "held to, in", "test files", "claims", "photographs", "recipes"]
     parts = []
     for family, names in systems().items():
         title, page = FAMILIES[family]
@@ -244,22 +249,19 @@ def _long_row(model: str) -> list[str]:
     return [
         _linked(model),
         "<br>".join(held),
-        str(own_tests(model)),
+        str(len(own_tests(model))),
         "<br>".join(said(claims(), model)),
         "<br>".join(said(photographs(), model)),
         _code(recipes_of(model)),
     ]
 
 
-def short_table() -> str:
-    """README: a row a system."""
-    rows = [_short_row(title, name) for family, names in systems().items() for title, name in _named(family, names)]
-    return _table(["family", "system", "same numbers as", "claims that hold", "on photographs"], rows)
-
-
-def _named(family: str, names: list[str]) -> Iterator[tuple[str, str]]:
-    for index, name in enumerate(names):
-        yield FAMILIES[family][0] if index == 0 else "", name
+def short_table(head: Sequence[str], called: Mapping[str, str]) -> str:
+    """README: a row a system; `called` names the families."""
+    rows = []
+    for family, names in systems().items():
+        rows += [_short_row(called[family] if index == 0 else "", name) for index, name in enumerate(names)]
+    return _table(head, rows)
 
 
 def _short_row(family: str, model: str) -> list[str]:
@@ -268,7 +270,7 @@ def _short_row(family: str, model: str) -> list[str]:
         family,
         _linked(model),
         ", ".join(_libraries(model)),
-        f"{sum(verdicts)} of {len(verdicts)}" if verdicts else "",
+        f"{sum(verdicts)} / {len(verdicts)}" if verdicts else "",
         "<br>".join(said(photographs(), model)),
     ]
 
@@ -291,7 +293,7 @@ def weights_table() -> str:
     return _table(["class, or kind of folder", "read by"], rows)
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows])
 
 
@@ -314,7 +316,8 @@ def pages() -> dict[Path, str]:
     return {
         DOCS / "systems.md": long_table(),
         DOCS / "howto_public_weights.md": weights_table(),
-        **dict.fromkeys(FRONT, short_table()),
+        ROOT / "README.md": short_table(HEAD, {family: name for family, (name, _) in FAMILIES.items()}),
+        ROOT / "README.ko.md": short_table(KOREAN_HEAD, KOREAN),
         **own,
     }
 
