@@ -17,7 +17,8 @@ from typing import Any
 from diptych.commands.study import study
 from diptych.evaluation.reporting.format import MISSING
 from diptych.guide.evidence import OWN, extract
-from diptych.study.picture import family_of, write_picture
+from diptych.guide.routes import family_of
+from diptych.study.picture import write_picture
 from diptych.study.small import small_study
 
 ROOT = Path(__file__).parents[1]

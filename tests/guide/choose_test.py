@@ -8,8 +8,9 @@ import pytest
 from diptych.commands.choose import main as choose
 from diptych.core import discovery
 from diptych.core.errors import ConfigError, DataError
+from diptych.guide import evidence
 from diptych.guide.advice import Advice, advise
-from diptych.guide.evidence import read_evidence
+from diptych.guide.evidence import extract, read_evidence
 from diptych.guide.routes import ROUTES, Family, Route
 from diptych.guide.situation import Need, Situation, count
 from diptych.training.configured import recipe
@@ -84,19 +85,28 @@ def test_what_cannot_be_answered_is_refused() -> None:
         read_evidence(Path("nowhere.json"))
 
 
-def test_the_command_shows_a_studys_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_shows_a_studys_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     metric = {"value": 0.5, "low": 0.4, "high": 0.6, "chance": 0.01, "n": 5, "unit": "share"}
     row = {"ability": "Retrieval", "benchmark": "retrieval", "metric": "r1", "title": "R@1", "chance": 0.01}
     cost = {"seconds": 10.0, "earlier_seconds": 5.0, "flops": 2e12, "earlier_flops": 0.0}
     study = tmp_path / "study.json"
-    study.write_text(
-        json.dumps({"rows": [{**row, "cells": {"clip_tiny": {"metric": metric}}}], "costs": {"clip_tiny": cost}})
-    )
+    other = {**row, "benchmark": "masked_words", "cells": {}}
+    cells = {"clip_tiny": {"metric": metric, "seeds": {}}, "vit_tiny": {"metric": None}}
+    made = {"command": "diptych study", "rows": [{**row, "cells": cells}, other], "costs": {"clip_tiny": cost}}
+    study.write_text(json.dumps(made))
     assert choose(["--need", "retrieval", "--pairs", "400M", "--gpus", "64", "--json", "--study", str(study)]) == 0
     best = json.loads(capsys.readouterr().out)[0]
     assert best["measured"] == [
         "Retrieval, R@1: 50.0 % [40.0 %, 60.0 %], chance 1.0 %", "for 2 TFLOPs, 15 s of training"
     ]  # fmt: skip
+    committed = tmp_path / "committed.json"
+    committed.write_text(json.dumps(extract(made)))
+    monkeypatch.setattr(evidence, "OWN", committed)
+    assert [row["benchmark"] for row in extract(made)["rows"]] == ["retrieval"]
+    assert choose(["--need", "retrieval", "--pairs", "400M", "--gpus", "64", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["measured"] == best["measured"]
     assert choose(["--need", "captions", "--pairs", "8k", "--parts"]) == 0
     said = capsys.readouterr().out
     assert "diptych train llava_tiny --data DATA" in said

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from scipy import stats
 
 from diptych.core.records.results import Counts, Metric, Result, SampleRecord, sample_line, write_result
@@ -15,6 +16,7 @@ from diptych.study.costs import StageCost
 from diptych.study.findings import costs, over_seeds, read_runs, table
 from diptych.study.one_run import Finished
 from diptych.study.page import render
+from diptych.study.picture import drawn, write_picture
 from diptych.study.record import record
 from diptych.study.significance import differences, holm
 
@@ -98,6 +100,7 @@ def test_the_page_says_what_is_missing_and_escapes_what_models_say(study: tuple[
     page = render(config, read_runs(config, out))
     assert "training failed: the loss is NaN" in page and "not run yet" in page
     assert "<script>bad" not in page and "&lt;script&gt;bad" in page
+    assert '<span class="how">contrastive</span>' in page and '<span class="how">generative</span>' in page
     assert "58.3" in page and config.command().replace("'", "&#39;") in page
 
 
@@ -108,3 +111,18 @@ def test_the_record_is_plain(study: tuple[StudyConfig, Path]) -> None:
     assert found["missing"] == {
         "vit_tiny-0": "training failed: the loss is NaN", "vit_tiny-1": "not run yet", "vit_tiny-2": "not run yet"
     }  # fmt: skip
+
+
+def test_the_picture_says_the_numbers_with_intervals_chance_and_costs(study: tuple[StudyConfig, Path]) -> None:
+    config, out = study
+    path = out / "study.png"
+    made = record(config, read_runs(config, out))
+    said = [text.get_text() for text in drawn(made).axes[0].texts]
+    assert said[:2] == ["contrastive", "clip_tiny"] and "Matching" in said
+    low, high = (made["rows"][0]["cells"]["clip_tiny"]["metric"][end] for end in ("low", "high"))
+    place = said.index("58 %")
+    assert said[place + 1] == f"{100 * low:.0f} % to {100 * high:.0f} %" and "50 %" in said  # of chance
+    assert "11\n+ 2 before" in said  # seconds
+    write_picture(made, path)
+    with Image.open(path) as image:
+        assert image.format == "PNG" and image.width > 1000

@@ -75,13 +75,13 @@ def extract(study: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_evidence(path: Path | None) -> Evidence:
-    """The numbers of a study.json; nothing where none is named.
+    """The numbers of a study.json; of the committed study where none is named.
 
     Raises:
         DataError: the file is not there, or no study's.
     """
     if path is None:
-        return Evidence()
+        return read_evidence(OWN) if OWN.is_file() else Evidence()
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
         return Evidence(tuple(plain["rows"]), plain["costs"])

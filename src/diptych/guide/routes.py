@@ -60,3 +60,8 @@ ROUTES = (
     Route(Family.GENERATIVE, "Stable Diffusion", "stable_diffusion", "stable_diffusion_tiny"),
     Route(Family.BACKBONES, "LLaVA", "llava", "llava_tiny", "llava_tiny", parts=True),
 )
+
+
+def family_of(recipe: str) -> str:
+    """The family of a recipe; "" of one that no route names."""
+    return next((str(one.family) for one in ROUTES if recipe in (one.recipe, one.on_parts)), "")

@@ -39,7 +39,7 @@ def answers(model: Predictor, data: str) -> list[Answer]:
     }
     found: list[Answer] = []
     for verb, task in tasks.items():
-        if verb in model.verbs:
+        if samples and verb in model.verbs:
             try:
                 found += task(model, samples)
             except DiptychError as error:
@@ -48,8 +48,9 @@ def answers(model: Predictor, data: str) -> list[Answer]:
 
 
 def _some(source: Source) -> Iterator[Sample]:
-    """The first samples by a hash of their keys; those that cannot be read are left out."""
-    some = hold_out(source, min(4 * ASKED, len(source)), "study")[1]
+    """The first samples by a hash of their keys, of few all; those that cannot be read are left out."""
+    most = 4 * ASKED
+    some = hold_out(source, most, "study")[1] if len(source) > most else source
     for index in range(len(some)):
         try:
             yield some[index]
@@ -88,6 +89,8 @@ def _true_of(caption: str, sample: Sample) -> bool | None:
 def _questions_answered(model: Any, samples: Sequence[Sample]) -> list[Answer]:
     asked = [sample for sample in samples if len(sample.turns) > 1]
     choices = sorted({sample.turns[1].text for sample in asked})
+    if not asked:
+        return []
     free = Verb.GENERATE_TEXT in model.verbs
     said = model.answer(
         [one.image for one in asked], [one.turns[0].text for one in asked], None if free else [choices] * len(asked)

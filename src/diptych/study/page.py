@@ -21,6 +21,7 @@ from diptych.evaluation.reporting.bar import interval_bar
 from diptych.evaluation.reporting.chart import Chart, Series, line_chart
 from diptych.evaluation.reporting.pictures import Album
 from diptych.evaluation.reporting.summary import environment_facts
+from diptych.guide.routes import family_of
 from diptych.study import parting
 from diptych.study.config import StudyConfig
 from diptych.study.findings import Cost, Row, RunRecord, costs, table
@@ -37,6 +38,7 @@ class Column:
 
     label: str
     color: int
+    family: str
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ def write_page(config: StudyConfig, runs: Sequence[RunRecord], path: Path) -> No
 def render(config: StudyConfig, runs: Sequence[RunRecord]) -> str:
     """The page."""
     rows, spent = table(runs), costs(runs)
-    columns = {recipe: Column(recipe, place % COLOURS) for place, recipe in enumerate(config.recipes)}
+    columns = {
+        recipe: Column(recipe, place % COLOURS, family_of(recipe)) for place, recipe in enumerate(config.recipes)
+    }
     found = differences(rows, runs)
     return (
         _templates()

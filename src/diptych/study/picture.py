@@ -11,10 +11,11 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from diptych.core.storage import storage_errors
 from diptych.evaluation.reporting.format import MISSING
-from diptych.guide.routes import ROUTES
+from diptych.guide.routes import family_of
 
 _MAP = "YlGnBu"
 _INK, _SOFT, _EMPTY = "#1b2430", "#66717f", "#f1f2f4"
@@ -22,19 +23,23 @@ _WIDTH, _ROW = 9.6, 0.5
 """Inches."""
 
 
-def family_of(recipe: str) -> str:
-    """The family of a recipe's model; "" of one that no route names."""
-    return next((str(one.family) for one in ROUTES if recipe in (one.recipe, one.on_parts)), "")
-
-
 def write_picture(record: dict[str, Any], path: Path) -> None:
-    """Draws a record (study/record.py) as a PNG.
-
-    Cells are shaded by how far they are from chance to the most that there is: 1 for shares, the best family's number
-    for others.
+    """Writes a record (study/record.py) as a PNG.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
+    """
+    figure = drawn(record)
+    with storage_errors(path):
+        figure.savefig(path, dpi=130, facecolor="white")
+    pyplot.close(figure)
+
+
+def drawn(record: dict[str, Any]) -> Figure:
+    """The picture.
+
+    Cells are shaded by how far they are from chance to the most that there is: 1 for shares, the best family's number
+    for others.
     """
     rows, recipes = record["rows"], record["study"]["recipes"]
     figure, axes = pyplot.subplots(figsize=(_WIDTH, 1.9 + _ROW * (len(rows) + 2)), layout="constrained")
@@ -51,9 +56,7 @@ def write_picture(record: dict[str, Any], path: Path) -> None:
     budget = next(f"{value:,.0f} {name}" for name, value in study["budget"].items() if value)
     figure.suptitle(f"Five families on the same {budget}" if len(recipes) == 5 else f"The same {budget}", color=_INK)
     axes.set_title(f"{seeds}; at most {study['limit']} held-out samples each", color=_SOFT, fontsize=9)
-    with storage_errors(path):
-        figure.savefig(path, dpi=130, facecolor="white")
-    pyplot.close(figure)
+    return figure
 
 
 def _heads(axes: Axes, recipes: list[str]) -> None:

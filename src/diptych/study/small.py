@@ -9,13 +9,14 @@ DATA = "scenes?size=32&objects=1&zoom=2&words=0&patterns=0&noise=0&count=10000"
 SAMPLES = 25_600
 _SIZE = 32
 _OWN = {
-    "visualbert_tiny": ("batch_size=16",),
+    "visualbert_tiny": ("batch_size=32", "model.features.halvings=2"),
     "clip_tiny": (f"model.vision.image_size={_SIZE}",),
     "maskvlm_tiny": (f"model.vision.image_size={_SIZE}", "alignment.samples=12800"),
     "coca_tiny": (f"model.vision.image_size={_SIZE}",),
     "llava_tiny": (f"towers.vision.image_size={_SIZE}", "contrast.steps=200", "words.steps=200", "captions.steps=100"),
 }
-"""What comes before the shared budget is as short as that; VisualBERT contrasts nothing in a batch, so it is small."""
+"""What comes before the shared budget is as short as that; VisualBERT, which contrasts nothing in a batch, takes
+smaller ones, and finer maps of pictures so small."""
 
 
 def small_study(seeds: int = 1, samples: int = SAMPLES, limit: int = 100) -> StudyConfig:
