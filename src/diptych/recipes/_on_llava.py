@@ -33,6 +33,7 @@ class OnLlava(Run):
         image: preprocessing and views.
         trained: what is trained.
         prompt: what is asked for a caption.
+        pictures: the most of a conversation.
         max_length: the longest conversation in tokens.
         packed: tokens of a row that conversations share in training, so that little is computed on padding; 0 for a row
             each.
@@ -47,6 +48,7 @@ class OnLlava(Run):
     model: llava.Config = field(default_factory=llava.Config)
     trained: Trained = field(default_factory=lambda: Trained(language=True))
     prompt: str = ""
+    pictures: int = 1
     max_length: int = 256
     packed: int = 0
     cached: bool = False
@@ -81,7 +83,7 @@ class OnLlava(Run):
         words = Tokenizer.from_folder(language)
         image = replace(self.image, mean=images.mean, std=images.std)
         places, _ = tower.shape(image.size)
-        settings = ConversationConfig(image, self.model.tokens(places), 1, self.max_length, self.prompt)
+        settings = ConversationConfig(image, self.model.tokens(places), self.pictures, self.max_length, self.prompt)
         features = self._features(context, tower, image) if self.cached and not trained.tower else None
         processor = ConversationProcessor(settings, words, self.template(language, words), features)
         return llava.LlavaTask(self.model, processor, tower, read_language(language), trained, self.packed)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import quote
 
 from diptych.core.config import from_plain, to_plain
@@ -53,6 +55,7 @@ class StudyRun:
         options: fields of the recipe, as on the command line ("--optimizer.lr", "1e-3").
         threads: of torch; 0 for the recipe's own.
         limit: the most samples of each evaluation.
+        arm: what its column is called, where runs of one recipe are compared; "" for the recipe's name.
     """
 
     recipe: str
@@ -63,11 +66,26 @@ class StudyRun:
     threads: int = 1
     device: str = "cpu"
     limit: int = 400
+    arm: str = ""
+
+    @property
+    def column(self) -> str:
+        """What it is called in tables."""
+        return self.arm or self.recipe
 
     @property
     def name(self) -> str:
         """Of its folder."""
-        return f"{self.recipe.replace(':', '.')}-{self.seed}"
+        name = re.sub(r"[^0-9A-Za-z_-]+", "_", self.arm) if self.arm else self.recipe.replace(":", ".")
+        return f"{name}-{self.seed}"
+
+
+class Runs(Protocol):
+    """What has runs: a study, or an ablation."""
+
+    def runs(self) -> list[StudyRun]:
+        """Every run, seed by seed."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -101,8 +119,7 @@ class StudyConfig:
     @property
     def reference(self) -> str:
         """The data as every run opens them."""
-        mark = "&" if "?" in self.data else "?"
-        return f"{self.data}{mark}held_out={quote(self.held_out)}" if self.held_out else self.data
+        return reference_of(self.data, self.held_out)
 
     def runs(self) -> list[StudyRun]:
         """Every run: seed by seed, so that a study that is stopped has something of each recipe."""
@@ -141,6 +158,12 @@ class StudyConfig:
         return " ".join([*words, f"--out {out}"])
 
 
+def reference_of(data: str, held_out: str) -> str:
+    """Data with the file of the keys that are evaluated on, where there is one."""
+    mark = "&" if "?" in data else "?"
+    return f"{data}{mark}held_out={quote(held_out)}" if held_out else data
+
+
 def _split(option: str, recipes: Sequence[str]) -> tuple[str, str, str]:
     """Recipe, field and value of "clip_tiny.optimizer.lr=1e-3"."""
     name, equals, value = option.partition("=")
@@ -158,7 +181,7 @@ def claim(run: StudyRun, folder: Path) -> None:
     """
     path, plain = folder / SPEC, to_plain(run)
     if path.is_file():
-        there = json.loads(path.read_text(encoding="utf-8"))
+        there = to_plain(read_spec(folder))
         changed = [name for name in plain if name not in ("threads", "device") and there.get(name) != plain[name]]
         if changed:
             raise ConfigError(

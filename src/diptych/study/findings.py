@@ -16,7 +16,7 @@ from diptych.core.config import from_plain
 from diptych.core.records.results import Metric, Result, read_result
 from diptych.core.records.run_folder import RunFolder
 from diptych.study.abilities import ABILITIES, Ability
-from diptych.study.config import StudyConfig
+from diptych.study.config import Runs
 from diptych.study.one_run import ANSWERS, FAILED, FINISHED, Finished
 
 
@@ -25,6 +25,7 @@ class RunRecord:
     """One run as it lies on the disk.
 
     Attributes:
+        recipe: its column: the recipe, or the arm of an ablation.
         finished: None while it has not.
         why: why it has not: "not run yet", or what went wrong.
     """
@@ -101,9 +102,9 @@ class Cost:
     evaluation_seconds: float
 
 
-def read_runs(config: StudyConfig, out: Path) -> list[RunRecord]:
+def read_runs(config: Runs, out: Path) -> list[RunRecord]:
     """Every run of a study, done or not."""
-    return [_read(run.recipe, run.seed, out / run.name) for run in config.runs()]
+    return [_read(run.column, run.seed, out / run.name) for run in config.runs()]
 
 
 def _read(recipe: str, seed: int, folder: Path) -> RunRecord:

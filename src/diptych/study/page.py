@@ -80,7 +80,7 @@ def render(config: StudyConfig, runs: Sequence[RunRecord]) -> str:
     }
     found = differences(rows, runs)
     return (
-        _templates()
+        templates()
         .get_template("study.html")
         .render(
             config=config,
@@ -164,20 +164,22 @@ def _interval(metric: Metric) -> str:
     return f"{words.plain(metric.low)} to {words.plain(metric.high)}"
 
 
-def _difference(one: Difference) -> str:
+def difference(one: Difference) -> str:
+    """With its interval, in points where it is of shares."""
     if one.row.unit == "share":
         return f"{words.points(one.value)} points [{words.points(one.low)}, {words.points(one.high)}]"
     return f"{one.value:+.3g} [{one.low:+.3g}, {one.high:+.3g}]"
 
 
-def _templates() -> jinja2.Environment:
+def templates() -> jinja2.Environment:
+    """The pages of studies, and how numbers are written in them."""
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATE), autoescape=True, undefined=jinja2.StrictUndefined
     )
     found.filters |= {
         "value": _value,
         "interval": _interval,
-        "difference": _difference,
+        "difference": difference,
         "in_unit": words.in_unit,
         "duration": words.duration,
         "short": words.short,

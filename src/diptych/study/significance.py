@@ -56,9 +56,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def differences(rows: Sequence[Row], runs: Sequence[RunRecord]) -> list[Difference]:
-    """Every pair of recipes on every number that both have, the surest first."""
-    found = list(_tested(rows, runs))
+def differences(rows: Sequence[Row], runs: Sequence[RunRecord], base: str = "") -> list[Difference]:
+    """Every pair of recipes on every number that both have, the surest first.
+
+    Args:
+        base: compare all others with this one alone.
+    """
+    found = list(_tested(rows, runs, base))
     corrected = holm([p for *_, p in found])
     made = [
         Difference(row, first, second, metric.value, metric.low or 0.0, metric.high or 0.0, p, adjusted)
@@ -67,9 +71,12 @@ def differences(rows: Sequence[Row], runs: Sequence[RunRecord]) -> list[Differen
     return sorted(made, key=lambda one: (one.corrected, one.p, -abs(one.value)))
 
 
-def _tested(rows: Sequence[Row], runs: Sequence[RunRecord]) -> Iterator[tuple[Row, str, str, Metric, float]]:
+def _tested(rows: Sequence[Row], runs: Sequence[RunRecord], base: str) -> Iterator[tuple[Row, str, str, Metric, float]]:
     for row in rows:
-        for first, second in combinations([recipe for recipe, cell in row.cells.items() if cell.metric], 2):
+        there = [recipe for recipe, cell in row.cells.items() if cell.metric]
+        for first, second in combinations(sorted(there, key=lambda recipe: recipe != base) if base else there, 2):
+            if base and first != base:
+                continue
             one, other = row.cells[first].seeds, row.cells[second].seeds
             seeds = sorted(one.keys() & other.keys())
             if len(seeds) > 1:

@@ -1,0 +1,101 @@
+"""One recipe, one thing changed at a time: the effect of each with its interval (MM1's changes by default)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # at run time they are imported where they are used, so that help answers without torch
+    from diptych.study.ablation import AblationConfig
+    from diptych.study.findings import RunRecord
+
+
+def main(arguments: list[str]) -> int:
+    """`diptych ablate --samples 25600 --seeds 5 --out runs/mm1`; `diptych ablate my_arms.json --seconds 120`."""
+    parser = argparse.ArgumentParser(prog="diptych ablate", description=__doc__)
+    parser.add_argument("arms", nargs="?", type=Path, help="a JSON file of a base and its changes (default: MM1's)")
+    parser.add_argument("--data", default="", help="what all train on, and are evaluated on (default: the file's)")
+    parser.add_argument("--samples", type=int, default=0, help="budget: samples seen (default 25600)")
+    parser.add_argument("--seconds", type=float, default=0.0, help="budget: seconds of training on this machine")
+    parser.add_argument("--flops", type=float, default=0.0, help="budget: FLOPs of forward and backward passes")
+    parser.add_argument("--seeds", type=int, default=5, help="runs of each (default 5)")
+    parser.add_argument("--limit", type=int, default=400, help="samples of an evaluation (default 400)")
+    parser.add_argument("--factors", nargs="*", default=[], help="only these of the file's factors")
+    parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="change fields of the base")
+    parser.add_argument("--out", type=Path, default=Path("runs/ablation"), help="where runs, table and page go")
+    parser.add_argument("--processes", type=int, default=0, help="runs at a time (default: one a core, or a GPU)")
+    parser.add_argument("--threads", type=int, default=1, help="torch's, of each run; 0 for the recipe's own")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--report", action="store_true", help="only write the page of what is there")
+    options = parser.parse_args(arguments)
+    command = f"diptych ablate {shlex.join(arguments)}".rstrip()
+    return ablate(_config(options), command, options.out, options.processes, report_only=options.report)
+
+
+def _config(options: argparse.Namespace) -> AblationConfig:
+    from diptych.study.ablation import MM1, read_arms
+    from diptych.study.config import StudyBudget
+
+    given = options.samples or options.seconds or options.flops
+    budget = StudyBudget(options.samples if given else 25_600, options.seconds, options.flops)
+    config = read_arms(
+        options.arms or MM1, budget, data=options.data, seeds=options.seeds, limit=options.limit,
+        threads=options.threads, device=options.device,
+    )  # fmt: skip
+    return config.with_base(options.set).of_factors(options.factors)
+
+
+def ablate(config: AblationConfig, command: str, out: Path, processes: int, *, report_only: bool = False) -> int:
+    """Runs what is missing, and writes table and page; 1 when nothing at all finished."""
+    from diptych.core.errors import ConfigError
+    from diptych.study.ablation_page import write_ablation_page
+    from diptych.study.effects import write_effects
+    from diptych.study.findings import read_runs
+    from diptych.study.parting import with_test_part
+    from diptych.study.queue import run_all
+
+    if processes < 0:
+        raise ConfigError(f"{processes} processes: give 1 or more, or 0 for one a core")
+    config.check()
+    config = with_test_part(config, out)
+    if not report_only:
+        gpus = _gpus() if config.device == "cuda" else 0
+        run_all(config.runs(), out, processes or gpus or os.cpu_count() or 1, print, gpus)
+    runs = read_runs(config, out)
+    write_effects(config, runs, out / "ablation.json")
+    write_ablation_page(config, runs, command, out / "ablation.html")
+    print_effects(config, runs)
+    print((out / "ablation.html").resolve())
+    return 0 if any(run.finished for run in runs) else 1
+
+
+def print_effects(config: AblationConfig, runs: list[RunRecord]) -> None:
+    """The effects of the answering and captioning numbers in the terminal; the page has all."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from diptych.evaluation.reporting.format import MISSING
+    from diptych.study.effects import effects_of
+    from diptych.study.page import difference
+
+    found = effects_of(config, runs)
+    shown = Table(title=f"change minus base: {config.budget} each, {config.seeds} seeds, {config.data}")
+    titles = [title for title, row in found.rows.items() if row.ability.benchmark in ("vqa", "captioning")]
+    for column in ("", *titles):
+        shown.add_column(column, justify="left" if not column else "right")
+    for one in found.arms:
+        cells = [difference(one.effects[title]) if title in one.effects else MISSING for title in titles]
+        shown.add_row(one.arm.column, *cells)
+    Console().print(shown)
+    for run in runs:
+        if run.finished is None:
+            print(f"{run.recipe}, seed {run.seed}: {run.why}")
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
