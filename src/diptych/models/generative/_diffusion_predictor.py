@@ -118,7 +118,7 @@ class DiffusionPredictor(ImageTextPredictor[ConfigT, ModelT], Generic[ConfigT, M
         """
         drawn = seeds_for(len(texts), seeds, "texts")
         check_prompts(texts, self.processor)
-        _require_diffusion(sampling)
+        require_diffusion(sampling)
         made: list[Image] = []
         for at in range(0, len(texts), SAMPLED):
             made += images_of(self.pictures(texts[at : at + SAMPLED], drawn[at : at + SAMPLED], sampling))
@@ -126,9 +126,20 @@ class DiffusionPredictor(ImageTextPredictor[ConfigT, ModelT], Generic[ConfigT, M
 
     def pictures(self, texts: Sequence[str], seeds: Sequence[int], sampling: ImageSampling) -> Tensor:
         """Pixels [N, 3, H, W] in [0, 1]."""
+        weight = self.weight(sampling)
+        return self.painted(self.tell(streams(texts, weight)), weight, seeds, sampling)
+
+    def weight(self, sampling: ImageSampling) -> float:
+        """Of the text against no text."""
+        return self.spaces().guidance if sampling.guidance is None else sampling.guidance
+
+    def painted(self, told: ToldT, weight: float, seeds: Sequence[int], sampling: ImageSampling) -> Tensor:
+        """Pixels [N, 3, H, W] in [0, 1] of what is told, which has the rows that `streams` has for this weight.
+
+        Raises:
+            ConfigError: more steps than there are in training.
+        """
         space = self.spaces()
-        weight = space.guidance if sampling.guidance is None else sampling.guidance
-        told = self.tell(streams(texts, weight))
         denoise = guided(lambda rows, steps: self.say(rows, steps, told), weight)
         betas, like = space.schedule.betas(), next(self.module.parameters())
         steps = sampling.steps or space.steps
@@ -231,7 +242,7 @@ def _content_seed(pixels: Tensor) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def _require_diffusion(sampling: ImageSampling) -> None:
+def require_diffusion(sampling: ImageSampling) -> None:
     """Raises a ConfigError for settings that only models of tokens have a use for."""
     if (sampling.temperature, sampling.top_k, sampling.top_p) != (None, 0, 1.0):
         raise ConfigError("temperature, top_k and top_p draw tokens, and this model has none: leave them out")

@@ -5,12 +5,19 @@ Ho and Salimans 2022, "Classifier-Free Diffusion Guidance", arXiv 2207.12598. B 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from diptych.core.seeding import unit_interval
 from diptych.data.batches.image_text import ImageTextBatch
 from diptych.data.words.tokenizer import Tokenizer
+
+
+def untold(seeds: Sequence[int], share: float) -> Tensor:
+    """bool [B], True for the samples whose text is dropped."""
+    return torch.tensor([unit_interval("no text", seed) < share for seed in seeds], dtype=torch.bool)
 
 
 def with_dropped(batch: ImageTextBatch, tokenizer: Tokenizer, share: float) -> tuple[Tensor, Tensor]:
@@ -20,8 +27,7 @@ def with_dropped(batch: ImageTextBatch, tokenizer: Tokenizer, share: float) -> t
         share: how many are dropped, of a large number.
     """
     nothing = torch.tensor(tokenizer.encode([""], batch.tokens_BT.shape[1])[0], device=batch.tokens_BT.device)
-    dropped = [unit_interval("no text", seed) < share for seed in batch.seeds]
-    dropped_B = torch.tensor(dropped, dtype=torch.bool, device=batch.tokens_BT.device)
+    dropped_B = untold(batch.seeds, share).to(batch.tokens_BT.device)
     tokens_BT, lengths_B = batch.tokens_BT.clone(), batch.lengths_B.clone()
     tokens_BT[dropped_B] = tokenizer.pad_id
     tokens_BT[dropped_B, : len(nothing)] = nothing

@@ -14,13 +14,22 @@ from torch import Tensor, nn
 
 from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError
+from diptych.core.seeding import hash_to_int
 from diptych.decoding.diffusion_sampler import SamplerConfig
 from diptych.layers.conv_autoencoder import AutoencoderConfig
 from diptych.layers.text_transformer import TextConfig, TextTransformer
 from diptych.layers.unet import UNet, UNetConfig
 from diptych.models.generative._diffusion_classifier import ClassifierConfig
 from diptych.models.image_tokenizer._kl_module import AutoencoderKl, Latent
-from diptych.objectives.diffusion import NoiseSchedule, Prediction
+from diptych.objectives.diffusion import (
+    NoiseSchedule,
+    Prediction,
+    drawn_noise,
+    drawn_steps,
+    noised,
+    squared_error,
+    target,
+)
 
 
 @dataclass(frozen=True)
@@ -122,6 +131,15 @@ class LatentDiffusion(nn.Module):
             return Told(states_BTX, None)
         places_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
         return Told(states_BTX, (places_T < lengths_B[:, None])[:, None])
+
+    def errors(self, pixels_BCHW: Tensor, seeds: Sequence[int], told: Told) -> Tensor:
+        """The mean square of what the U-Net gets wrong of each picture [B], at a step and noise drawn by its seed."""
+        config = self.config
+        clean = self.autoencoder.latents(pixels_BCHW, [hash_to_int("latent", seed) for seed in seeds])
+        steps_B = drawn_steps(seeds, config.schedule.steps).to(clean.device)
+        noise, kept_B = drawn_noise(seeds, clean), self.kept_S[steps_B]
+        said = self(noised(clean, noise, kept_B), steps_B, told)
+        return squared_error(said, target(clean, noise, kept_B, config.prediction))
 
     def forward(self, noised_BChw: Tensor, steps_B: Tensor, told: Told) -> Tensor:
         """What the U-Net says of latents with noise [B, C, h, w]."""

@@ -12,9 +12,14 @@ from diptych.data.words.tokenizer import Tokenizer
 
 def check_prompts(texts: Sequence[str], processor: ImageTextProcessor) -> None:
     """Raises a DiptychError where a prompt has no words, TextTooLong where it does not fit."""
+    check_words(texts)
+    check_lengths(texts, processor)
+
+
+def check_words(texts: Sequence[str]) -> None:
+    """Raises a DiptychError where a prompt has no words."""
     if empty := [place for place, text in enumerate(texts) if not text.strip()]:
         raise DiptychError(f"prompt {empty[0]} has no words: say what the picture is to show")
-    check_lengths(texts, processor)
 
 
 def check_lengths(texts: Sequence[str], processor: ImageTextProcessor) -> None:

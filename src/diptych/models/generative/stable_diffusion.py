@@ -26,7 +26,6 @@ from diptych.capabilities.verbs import Comparable
 from diptych.core.errors import ConfigError
 from diptych.core.losses import Losses, Part
 from diptych.core.sample import Sample
-from diptych.core.seeding import hash_to_int
 from diptych.core.task import Task
 from diptych.data.batches.image_text import (
     ImagePreprocessing,
@@ -48,7 +47,6 @@ from diptych.models.generative._dropped_texts import with_dropped
 from diptych.models.generative._latent_module import Config, LatentDiffusion, Told
 from diptych.models.image_tokenizer import autoencoder_kl
 from diptych.models.image_tokenizer._kl_module import Latent
-from diptych.objectives.diffusion import drawn_noise, drawn_steps, noised, squared_error, target
 
 __all__ = ["Config", "LatentDiffusion", "StableDiffusionPredictor", "StableDiffusionTask"]
 
@@ -79,12 +77,7 @@ class StableDiffusionTask(Task[ImageTextBatch]):
             self.model.autoencoder.load_state_dict(autoencoder)
 
     def losses(self, batch: ImageTextBatch, phase: str = "main") -> Losses:
-        model, config = self.model, self.config
-        clean = model.autoencoder.latents(batch.pixels_BCHW, [hash_to_int("latent", seed) for seed in batch.seeds])
-        steps_B = drawn_steps(batch.seeds, config.schedule.steps).to(clean.device)
-        noise, kept_B = drawn_noise(batch.seeds, clean), model.kept_S[steps_B]
-        said = model(noised(clean, noise, kept_B), steps_B, self._told(batch))
-        errors_B = squared_error(said, target(clean, noise, kept_B, config.prediction))
+        errors_B = self.model.errors(batch.pixels_BCHW, batch.seeds, self._told(batch))
         return {"denoising": Part(errors_B.sum(), batch.num_samples)}
 
     def counts(self, batch: ImageTextBatch, phase: str = "main") -> dict[str, float]:

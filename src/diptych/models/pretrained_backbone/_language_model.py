@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -88,8 +88,28 @@ class LanguageModel(nn.Module, ABC):
         """Writes a `config.json` from which `language_from_config` builds the same model without its weights."""
 
 
+class Words(Protocol):
+    """What reads and writes tokens."""
+
+    def embed(self, tokens_BT: Tensor) -> Tensor:
+        """The vectors [B, T, D] of tokens."""
+        ...
+
+    def logits(self, states: Tensor) -> Tensor:
+        """[..., D] -> [..., V]."""
+        ...
+
+
 class CausalModel(LanguageModel):
     """Nothing depends on what comes after it."""
+
+    @abstractmethod
+    def decoder(self, rows: Sequence[Tensor], room: int, words: Words | None = None) -> Decoder:
+        """As of any.
+
+        Args:
+            words: of another vocabulary, in the place of the model's own.
+        """
 
     @property
     @abstractmethod

@@ -24,7 +24,7 @@ from diptych.layers.causal_block import CausalConfig
 from diptych.layers.causal_transformer import CausalTransformer
 from diptych.layers.few_rows import FewRowsLinear
 from diptych.layers.packing import pack
-from diptych.models.pretrained_backbone._language_model import KeyedModel, Known, PackingModel, Said
+from diptych.models.pretrained_backbone._language_model import KeyedModel, Known, PackingModel, Said, Words
 
 ARCHITECTURES = ("LlamaForCausalLM",)
 _PLAIN = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "attention_dropout": 0.0}
@@ -96,9 +96,9 @@ class Llama(PackingModel, KeyedModel):
         out: Tensor = self.head(states)
         return out
 
-    def decoder(self, rows: Sequence[Tensor], room: int) -> Decoder:
-        device = self.embedding.weight.device
-        return TrunkDecoder(self.trunk, lambda tokens, _: self.embed(tokens), self.logits, rows, room, device)
+    def decoder(self, rows: Sequence[Tensor], room: int, words: Words | None = None) -> Decoder:
+        device, words = self.embedding.weight.device, words or self
+        return TrunkDecoder(self.trunk, lambda tokens, _: words.embed(tokens), words.logits, rows, room, device)
 
     @property
     def key_sizes(self) -> KeySizes:

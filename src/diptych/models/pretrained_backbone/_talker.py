@@ -115,10 +115,10 @@ class Talker(Predictor, Generic[ConfigT]):
         return min(self.processor.config.max_length, self.module.language.context)
 
     def _opened(self, prompt: Prompt) -> Read:
-        return self._read([Turn("user", _written_out(prompt))], len(_pictures([prompt])), opens=True)
+        return self._read([Turn("user", written_out(prompt))], len(_pictures([prompt])), opens=True)
 
     def _answered(self, prompt: Prompt, text: str) -> Read:
-        turns = [Turn("user", _written_out(prompt)), Turn("assistant", text)]
+        turns = [Turn("user", written_out(prompt)), Turn("assistant", text)]
         return self._read(turns, len(_pictures([prompt])), opens=False)
 
     def _read(self, turns: Sequence[Turn], pictures: int, opens: bool) -> Read:
@@ -181,7 +181,7 @@ def _pictures(prompts: Sequence[Prompt]) -> list[Any]:
     return [part for prompt in prompts for part in prompt if not isinstance(part, str)]
 
 
-def _written_out(prompt: Prompt) -> str:
+def written_out(prompt: Prompt) -> str:
     """A prompt as one text; behind a picture a new line, as a conversation in training writes it."""
     text = " ".join(part if isinstance(part, str) else IMAGE for part in prompt)
     return text.replace(f"{IMAGE} ", f"{IMAGE}\n")

@@ -17,7 +17,7 @@ from diptych.adapters.prefix import KeySizes
 from diptych.core.errors import ConfigError, TextTooLong
 from diptych.decoding.decoder import Decoder
 from diptych.layers.pretrained import transformers_for
-from diptych.models.pretrained_backbone._language_model import CausalModel, KeyedModel, Known
+from diptych.models.pretrained_backbone._language_model import CausalModel, KeyedModel, Known, Words
 
 _PROBED = 5
 """Vectors by which a model's head is tried."""
@@ -81,8 +81,8 @@ class TransformersLm(CausalModel, KeyedModel):
         out: Tensor = self.model.get_output_embeddings()(states)  # type: ignore[operator]
         return out
 
-    def decoder(self, rows: Sequence[Tensor], room: int) -> Decoder:
-        return TransformersDecoder(self, rows, room)
+    def decoder(self, rows: Sequence[Tensor], room: int, words: Words | None = None) -> Decoder:
+        return TransformersDecoder(self, rows, room, words=words)
 
     @property
     def key_sizes(self) -> KeySizes:
@@ -146,17 +146,24 @@ class TransformersDecoder:
     """Reads prompts of vectors once, then one token of every row at a time, by the model's own cache."""
 
     def __init__(
-        self, language: TransformersLm, rows: Sequence[Tensor], room: int, past: Any = None, before: int = 0
+        self,
+        language: TransformersLm,
+        rows: Sequence[Tensor],
+        room: int,
+        past: Any = None,
+        before: int = 0,
+        words: Words | None = None,
     ) -> None:
         """
         Args:
             past: a cache that knows something already.
             before: how many places that is.
+            words: of another vocabulary, in the place of the model's own.
         """
         longest = max(len(row) for row in rows)
         if before + longest >= room:
             raise TextTooLong(f"a prompt of {before + longest} tokens leaves no room to go on in {room}: shorten it")
-        self._language, self._before = language, before
+        self._language, self._before, self._words = language, before, words or language
         x_NTD = rows[0].new_zeros(len(rows), longest, rows[0].shape[1])
         self._seen_NS = torch.zeros(len(rows), longest, dtype=torch.bool, device=x_NTD.device)
         for place, row in enumerate(rows):
@@ -172,7 +179,7 @@ class TransformersDecoder:
             logits_NV, self._first = self._first, None
             return logits_NV
         self._seen_NS = torch.cat([self._seen_NS, self._seen_NS.new_ones(len(tokens_N), 1)], dim=1)
-        return self._read(self._language.embed(tokens_N[:, None]))
+        return self._read(self._words.embed(tokens_N[:, None]))
 
     def select(self, rows_M: Tensor) -> None:
         """Keeps some rows, in this order."""
@@ -184,4 +191,4 @@ class TransformersDecoder:
     def _read(self, x_NTD: Tensor) -> Tensor:
         found = self._language.body_after(x_NTD, self._seen_NS, self._past, self._before)
         self._past = getattr(found, cache_name(self._language.model.base_model))  # type: ignore[arg-type]
-        return self._language.logits(found.last_hidden_state[:, -1])
+        return self._words.logits(found.last_hidden_state[:, -1])
