@@ -19,7 +19,7 @@ def test_every_option_is_a_field_and_all_see_the_same_pictures(run: StudyRun, tm
 
 
 def test_there_is_one_of_each_family() -> None:
-    assert small_study(2).recipes == FAMILIES and len(small_study(2).runs()) == 10
+    assert set(small_study(2).recipes) == set(FAMILIES) and len(small_study(2).runs()) == 10
 
 
 @pytest.mark.slow
@@ -29,5 +29,5 @@ def test_the_demo_trains_all_five_and_says_where_the_page_is(
     out = tmp_path / "demo"
     assert demo(["--samples", "64", "--limit", "4", "--out", str(out), "--processes", "2"]) == 0
     record = json.loads((out / "study.json").read_text())
-    assert record["missing"] == {} and list(record["costs"]) == list(FAMILIES)
+    assert record["missing"] == {} and set(record["costs"]) == set(FAMILIES)
     assert str(out / "study.html") in capsys.readouterr().out
