@@ -77,9 +77,9 @@ class Followed(Trainer):
     def _sizes(self, batch: Batch) -> tuple[int, int]:
         """How many samples to follow; the first step also makes the state of the optimizers."""
         most = min(self.at_once, _MOST, batch.num_samples // 2 if self.cut_up else batch.num_samples)
-        tried = min(4, most)
+        tried = min(2, most)
         each = self._followed(batch, tried).flops / (tried * (1 + self.cut_up))
-        many = max(min(most, int(_FLOPS / max(each, 1.0))), tried)
+        many = max(min(most, int(_FLOPS / max(each, 1.0))), min(tried + 1, most))
         return max(many // 4, min(2, many)), many
 
     def _followed(self, batch: Batch, samples: int) -> _Step:
