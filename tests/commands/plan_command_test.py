@@ -9,6 +9,7 @@ import pytest
 
 from diptych.cli import main
 from diptych.commands._plan_tables import said
+from diptych.core import discovery
 
 SMALL = ["--threads", "1", "--loader_threads", "1", "--data", "scenes?count=96&objects=1", "--batch_size", "64"]
 
@@ -45,6 +46,21 @@ def test_earlier_stages_have_rows_of_their_own(
     plan = json.loads((tmp_path / "plan.json").read_text())
     flops = [next(one["value"] for one in stage["entries"] if one["name"] == "all steps") for stage in plan["stages"]]
     assert plan["total"][0]["value"] == sum(flops) and flops[0] > 10 * flops[1]  # 400 steps and 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in discovery.recipes() if name.endswith("_tiny")])
+def test_every_recipe_is_planned(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every model is followed, through every stage, without a formula for it."""
+    monkeypatch.chdir(tmp_path)
+    fields = [*SMALL[:4], "--data", "scenes?count=96", "--batch_size", "16", "--gpus", "2xL40S", "--out", "plan.json"]
+    assert main(["plan", name, *fields]) == 0
+    for stage in json.loads(Path("plan.json").read_text())["stages"]:
+        numbers = {(one["name"], one["under"]): one["value"] for one in stage["entries"]}
+        trained, all_there = numbers["trained", ""], numbers["all", ""]
+        assert 0 < trained <= all_there and numbers["weights", "one process"] >= 4 * all_there
+        assert numbers["gradients", "DDP"] <= 4 * trained and numbers["optimizer", "DDP"] <= 9 * trained
+        assert numbers["activations", "DDP"] > 0 and numbers["all steps", ""] > 0
 
 
 @pytest.mark.slow

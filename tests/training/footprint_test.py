@@ -17,7 +17,8 @@ from diptych.core.task import Features, Task
 from diptych.data.loading.loader import Loader, evaluation_batches
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
-from diptych.models.contrastive import clip
+from diptych.guide.memory import memory_of
+from diptych.models.contrastive import clip, llip
 from diptych.models.masked import maskvlm
 from diptych.training.backward import backward
 from diptych.training.flops import Counter, step_flops
@@ -65,7 +66,7 @@ def test_parameters_and_what_belongs_to_them(tmp_path: Path) -> None:
     assert found.checkpoint == 16 + found.optimizer + found.average + 8 + torch.get_rng_state().nbytes + 16
 
 
-@pytest.mark.parametrize(("model", "task"), [(clip, "contrastive"), (maskvlm, "masked")])
+@pytest.mark.parametrize(("model", "task"), [(clip, "contrastive"), (llip, "contrastive"), (maskvlm, "masked")])
 def test_a_larger_batch_takes_what_its_lines_say(
     model: Any, task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,7 +81,7 @@ def test_a_larger_batch_takes_what_its_lines_say(
     wanted = [p for p in trained.parameters() if p.requires_grad]
     with TensorMemory(wanted) as memory:
         backward(trained, [batch], seed=(0,))
-    planned = max(moment.gradients + moment.others.at(64) for moment in found.moments)
+    planned = memory_of(found, "one", 64, 1, 0, 0).together - found.weights - found.optimizer
     assert planned == pytest.approx(memory.most, rel=0.08)
     assert found.step_flops(64) == pytest.approx(step_flops(trained, [batch]), rel=0.08)
 

@@ -20,7 +20,7 @@ from diptych.data._pack_members import PictureFormat
 from diptych.data.pack import mean_size
 from diptych.training import parallel
 from diptych.training.flops import Counter
-from diptych.training.rows_cost import rows_cost
+from diptych.training.rows_cost import rows_cost, rows_memory
 from diptych.training.run import Run
 from diptych.training.stages import Context, Train
 from diptych.training.tensor_memory import Held, TensorMemory
@@ -99,9 +99,18 @@ class Followed(Trainer):
     def _loss(self, batch: Batch) -> GlobalCost | None:
         if not isinstance(self.task, GlobalTask):
             return None
-        few = batch.to(self.context.device).split(min(8, batch.num_samples))[0]
         with self._autocast():
-            return rows_cost(self.task, few, self.whole_batch)
+            return rows_cost(self.task, self._some(batch), self.whole_batch)
+
+    def _loss_memory(self, batch: Batch, step: _Step) -> int:
+        """What the loss over the step's own rows took while all activations were there."""
+        if not isinstance(self.task, GlobalTask) or self.cut_up:
+            return 0
+        with self._autocast():
+            return rows_memory(self.task, self._some(batch), step.of_all)
+
+    def _some(self, batch: Batch) -> Batch:
+        return batch.to(self.context.device).split(min(8, batch.num_samples))[0]
 
     def _described(self, batch: Batch, few: _Step, many: _Step, loss: GlobalCost | None) -> Footprint:
         task, planned = self.task, self.planned
@@ -121,7 +130,7 @@ class Followed(Trainer):
             average=_bytes(self.average.average.values()) if self.average is not None else 0,
             unit=unit,
             rest=rest,
-            moments=_moments(few, many),
+            moments=_moments(few, many, [self._loss_memory(batch, step) for step in (few, many)]),
             batch=Line(0.0, _batch_bytes(batch) / batch.num_samples),
             buffers=self.loader.buffers,
             flops=Line(0.0, _without(loss, many) / many.of_all),
@@ -159,12 +168,17 @@ def _without(loss: GlobalCost | None, step: _Step) -> float:
     return step.flops - (loss.flops_at(step.of_all) if loss is not None else 0.0)
 
 
-def _moments(few: _Step, many: _Step) -> list[Moment]:
-    """Lines by the number of gradients that are there; a parameter that only more samples reach adds one."""
+def _moments(few: _Step, many: _Step, losses: Sequence[int]) -> list[Moment]:
+    """Lines by the number of gradients that are there; a parameter that only more samples reach adds one.
+
+    Args:
+        losses: bytes of the loss over the rows of each step, which are the first moment's and no line.
+    """
     found = []
     nothing = Held()
-    for low, high in zip_longest(few.moments, many.moments, fillvalue=nothing):
-        others = Line.through((few.samples, low.others), (many.samples, high.others))
+    for index, (low, high) in enumerate(zip_longest(few.moments, many.moments, fillvalue=nothing)):
+        less, more = (0, 0) if index else losses
+        others = Line.through((few.samples, low.others - less), (many.samples, high.others - more))
         found.append(Moment(max(low.gradients, high.gradients), others))
     return found
 

@@ -31,8 +31,7 @@ def rows_cost(task: GlobalTask[Any], batch: Batch, rows: int) -> GlobalCost:
         batch: whose rows are repeated.
         rows: of the global batch.
     """
-    with torch.no_grad():
-        features = [task.features(batch, phase).features for phase in task.phases]
+    features = _features(task, batch)
     row = sum(some.nbytes // max(len(some), 1) for of_phase in features for some in of_phase.values())
     most = max(min(rows, _LARGEST // max(row, 1)), 2)
     m = min(most, _FIRST)
@@ -44,6 +43,17 @@ def rows_cost(task: GlobalTask[Any], batch: Batch, rows: int) -> GlobalCost:
     low = _measured(task, features, n)
     memory = Line.through((n, low.memory), (m, high.memory))
     return GlobalCost(((n, low.flops), (m, high.flops)), memory, row, isinstance(task, PairwiseTask), m)
+
+
+def rows_memory(task: GlobalTask[Any], batch: Batch, rows: int) -> int:
+    """The most bytes that these parts take for so few rows, without the rows."""
+    return _measured(task, _features(task, batch), rows).memory
+
+
+def _features(task: GlobalTask[Any], batch: Batch) -> list[Features]:
+    """By phase."""
+    with torch.no_grad():
+        return [task.features(batch, phase).features for phase in task.phases]
 
 
 class _Size(NamedTuple):
