@@ -130,6 +130,7 @@ def reference_losses(
     return {"text": words, "denoising": F.mse_loss(said, noise), "caption": F.mse_loss(told_states, wanted)}
 
 
+@pytest.mark.parity("minigpt5", "transformers and diffusers, their parts put together", "losses, gradients", part=True)
 def test_losses_and_gradients_are_those_of_transformers_and_diffusers(
     on_diffusers: tuple[Any, minigpt5.MiniGpt5Task],
 ) -> None:
@@ -165,6 +166,7 @@ def test_losses_and_gradients_are_those_of_transformers_and_diffusers(
     theirs.unet.float(), theirs.text_encoder.float(), task.float()
 
 
+@pytest.mark.parity("minigpt5", "diffusers StableDiffusionPipeline", "pictures of the same states", part=True)
 @pytest.mark.parametrize("weight", [0.0, 1.0, 4.0])
 def test_pictures_are_those_of_the_pipeline_that_is_given_the_same_states(
     on_diffusers: tuple[Any, minigpt5.MiniGpt5Task], weight: float
