@@ -24,7 +24,8 @@ from diptych.study.small import small_study
 ROOT = Path(__file__).parents[1]
 RESULT, PICTURE, PAGE = ROOT / "benchmarks/results/study.json", ROOT / "docs/images/study.png", ROOT / "docs/study.md"
 SEEDS = 5
-_TABLE = re.compile(r"(<!-- table: by benchmarks/study.py -->\n).*?(<!-- end of the table -->)", re.DOTALL)
+_BEGIN, _END = "<!-- table: by benchmarks/study.py -->\n", "<!-- end of the table -->"
+_TABLE = re.compile(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}", re.DOTALL)
 
 
 def main() -> int:
@@ -54,8 +55,10 @@ def publish(record: dict[str, Any]) -> None:
 
 
 def filled(page: str, record: dict[str, Any]) -> str:
-    """The page with the record's numbers in its table."""
-    return _TABLE.sub(lambda found: found[1] + table(record) + found[2], page)
+    """The page with the record's numbers in its table; with a section for it where there is none yet."""
+    if _BEGIN not in page:
+        page = f"{page.rstrip()}\n\n## What the small study came to\n\n{_BEGIN}{_END}\n"
+    return _TABLE.sub(lambda _: _BEGIN + table(record) + _END, page)
 
 
 def table(record: dict[str, Any]) -> str:

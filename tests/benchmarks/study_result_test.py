@@ -34,3 +34,6 @@ def test_the_table_says_every_number_with_its_interval_and_the_costs(script: Mod
     assert lines[2] == "| | contrastive, `clip_tiny` | generative, `coca_tiny` | chance |"
     assert lines[4].startswith("| Retrieval: R@1 | 50.0 % [40.0, 60.0] | ") and lines[4].endswith("| 1.0 % |")
     assert lines[5].startswith("| training, TFLOPs + before | 2 + 1 | ")
+    new = script.filled("before\n", record)
+    assert new.startswith("before\n\n## ") and script.filled(new, record) == new
+    assert new[new.index("<!--") :] == "\n".join(lines[1:-1]) + "\n"

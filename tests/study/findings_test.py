@@ -121,7 +121,7 @@ def test_the_picture_says_the_numbers_with_intervals_chance_and_costs(study: tup
     assert said[:2] == ["contrastive", "clip_tiny"] and "Matching" in said
     low, high = (made["rows"][0]["cells"]["clip_tiny"]["metric"][end] for end in ("low", "high"))
     place = said.index("58 %")
-    assert said[place + 1] == f"{100 * low:.0f} % to {100 * high:.0f} %" and "50 %" in said  # of chance
+    assert said[place + 1] == f"{100 * low:.0f} to {100 * high:.0f} %" and "50 %" in said  # of chance
     assert "11\n+ 2 before" in said  # seconds
     write_picture(made, path)
     with Image.open(path) as image:

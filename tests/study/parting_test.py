@@ -31,7 +31,7 @@ def test_splits_that_are_there_are_used(tmp_path: Path) -> None:
 def test_a_part_is_held_out_once_and_kept_when_pictures_come(tmp_path: Path) -> None:
     draw(tmp_path / "data" / "cat", 10)
     config = with_test_part(study(str(tmp_path / "data")), tmp_path / "out")
-    assert told(config) == "2 of 10 pictures; 0 samples could not be read"
+    assert told(config) == "2 of 10 pictures; 0 records could not be read"
     test = list(open_source(config.reference, "test").keys())
     draw(tmp_path / "data" / "dog", 10)
     again = with_test_part(study(str(tmp_path / "data")), tmp_path / "out")

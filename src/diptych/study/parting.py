@@ -33,7 +33,7 @@ def _listed(data: str, out: Path) -> str:
     file = (out / FILE).absolute()
     if not file.is_file():
         chosen = choose_held_out(open_source(data))
-        told = f"# {chosen.pictures} of {chosen.of} pictures; {chosen.unread} samples could not be read"
+        told = f"# {chosen.pictures} of {chosen.of} pictures; {chosen.unread} records could not be read"
         write_text(file, "\n".join([told, *chosen.keys]) + "\n")
         if read_keys(file) != list(chosen.keys):
             file.unlink()

@@ -48,7 +48,7 @@ def drawn(record: dict[str, Any]) -> Figure:
         first = not place or rows[place - 1]["ability"] != row["ability"]
         _row(axes, place, row, recipes, first)
     _costs(axes, len(rows), record["costs"], recipes)
-    axes.set_xlim(-2.3, len(recipes) + 0.75)
+    axes.set_xlim(-2.8, len(recipes) + 0.75)
     axes.set_ylim(len(rows) + 2.1, -1.3)
     axes.axis("off")
     study = record["study"]
@@ -61,14 +61,15 @@ def drawn(record: dict[str, Any]) -> Figure:
 
 def _heads(axes: Axes, recipes: list[str]) -> None:
     for column, recipe in enumerate(recipes):
-        axes.text(column, -0.95, family_of(recipe), ha="center", va="center", fontsize=9, weight="bold", color=_INK)
+        family = family_of(recipe).replace("pretrained ", "pretrained\n")
+        axes.text(column, -1.08, family, ha="center", va="center", fontsize=9, weight="bold", color=_INK)
         axes.text(column, -0.65, recipe, ha="center", va="center", fontsize=7.5, color=_SOFT)
     axes.text(len(recipes) + 0.1, -0.8, "chance", ha="center", va="center", fontsize=8.5, color=_SOFT)
 
 
 def _row(axes: Axes, place: int, row: dict[str, Any], recipes: list[str], first: bool) -> None:
     if first:
-        axes.text(-2.25, place, row["ability"], va="center", fontsize=8.5, weight="bold", color=_INK)
+        axes.text(-2.75, place, row["ability"], va="center", fontsize=8.5, weight="bold", color=_INK)
         axes.axhline(place - 0.5, color="#d7dbe0", linewidth=0.6)
     axes.text(-0.6, place, row["title"], ha="right", va="center", fontsize=8, color=_INK)
     metrics = {recipe: row["cells"][recipe]["metric"] for recipe in recipes}
@@ -96,7 +97,15 @@ def _number(axes: Axes, column: int, place: int, metric: dict[str, Any], shade: 
     axes.text(column, place - 0.14, _said(metric["value"], metric["unit"]), ha="center", va="center", color=ink)
     if metric["low"] is not None:
         low, high = (_said(metric[end], metric["unit"]) for end in ("low", "high"))
-        axes.text(column, place + 0.25, f"{low} to {high}", ha="center", va="center", fontsize=6.5, color=ink)
+        axes.text(
+            column,
+            place + 0.25,
+            f"{low.removesuffix(' %')} to {high}",
+            ha="center",
+            va="center",
+            fontsize=6.5,
+            color=ink,
+        )
 
 
 def _box(axes: Axes, column: int, place: int, colour: Any) -> None:
@@ -110,7 +119,7 @@ def _said(value: float, unit: str) -> str:
 def _costs(axes: Axes, place: int, costs: dict[str, Any], recipes: list[str]) -> None:
     """Training's TFLOPs and seconds; what was trained before the shared budget stands apart."""
     axes.axhline(place - 0.5, color=_INK, linewidth=0.8)
-    axes.text(-2.25, place + 0.1, "Cost of training", va="center", fontsize=8.5, weight="bold", color=_INK)
+    axes.text(-2.75, place + 0.1, "Cost of training", va="center", fontsize=8.5, weight="bold", color=_INK)
     for line, (what, title, scale) in enumerate((("flops", "TFLOPs", 1e12), ("seconds", "seconds", 1.0))):
         axes.text(-0.6, place + 0.1 + line, title, ha="right", va="center", fontsize=8, color=_INK)
         for column, recipe in enumerate(recipes):
