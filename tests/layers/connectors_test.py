@@ -20,6 +20,7 @@ KINDS: dict[str, tuple[ConnectorConfig, int]] = {
     "average": (ConnectorConfig("average", queries=4), 4),
     "attention": (ConnectorConfig("attention", queries=3, heads=2), 3),
     "resampler": (ConnectorConfig("resampler", queries=5, heads=2), 5),
+    "qformer": (ConnectorConfig("qformer", queries=5, depth=2, heads=2, hidden=8), 5),
     "abstractor": (ConnectorConfig("abstractor", queries=4, depth=1, hidden=8), 4),
     "mapl": (ConnectorConfig("mapl", queries=3, depth=1, heads=2, hidden=8), 3),
 }
@@ -72,6 +73,21 @@ def test_the_mlp_is_that_of_llava() -> None:
     x = torch.randn(2, S, C)
     hidden = F.gelu(x @ connector.up.weight.T + connector.up.bias)
     torch.testing.assert_close(connector(x), hidden @ connector.down.weight.T + connector.down.bias)
+
+
+def test_a_q_former_asks_normalised_features() -> None:
+    """qformer_test.py holds the Q-Former itself to the library's."""
+    torch.manual_seed(0)
+    connector: Any = ConnectorConfig("qformer", queries=5, depth=2, heads=2, hidden=8).build(S, C, D)
+    for parameter in connector.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    x = torch.randn(3, S, C)
+    normed = F.layer_norm(x, (C,), connector.norm.weight, connector.norm.bias)
+    asked = connector.qformer.see(normed)
+    torch.testing.assert_close(connector(x), asked @ connector.map.weight.T + connector.map.bias)
+    assert asked.shape == (3, 5, 8) and not torch.allclose(connector(x), connector(x.flip(1).roll(1, 2)))
+    with pytest.raises(ConfigError, match="hidden 9 is not divisible by 2 heads"):
+        ConnectorConfig("qformer", heads=2, hidden=9).build(S, C, D)
 
 
 def test_latents_of_the_resampler_see_one_another_and_every_feature() -> None:

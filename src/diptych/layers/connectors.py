@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from diptych.core.errors import ConfigError
 from diptych.layers.attention import attend
+from diptych.layers.qformer import QFormer, QFormerConfig
 from diptych.layers.query_pool import QueryPool
 
 
@@ -26,7 +27,7 @@ class Connector(nn.Module, ABC):
         """[B, Q, D]."""
 
 
-Kind = Literal["linear", "mlp", "pooled", "average", "attention", "resampler", "abstractor", "mapl"]
+Kind = Literal["linear", "mlp", "pooled", "average", "attention", "resampler", "qformer", "abstractor", "mapl"]
 _SQUARE = ("average", "abstractor")
 
 
@@ -39,12 +40,13 @@ class ConnectorConfig:
             (LLaVA-1.5, arXiv 2310.03744); "pooled", one map of the mean feature to all Q vectors (Frozen, arXiv
             2106.13884); "average", means over a smaller grid, then a map, and "attention", learned
             queries that attend once (both MM1, arXiv 2403.09611, section 3.2); "resampler" (Flamingo, arXiv
-            2204.14198); "abstractor" (C-Abstractor: Honeybee, arXiv 2312.06742); "mapl" (arXiv 2210.07179).
+            2204.14198); "qformer" (BLIP-2, arXiv 2301.12597: a norm, a Q-Former of queries alone, a map); "abstractor"
+            (C-Abstractor: Honeybee, arXiv 2312.06742); "mapl" (arXiv 2210.07179).
         adjacent: of "linear": features that are put side by side first, in raster order (MiniGPT-v2: 4).
         queries: Q of all but the first two; a square number where they keep a grid.
-        depth: blocks of "resampler", "abstractor" (on each side of its mean) and "mapl".
+        depth: blocks of "resampler", "qformer", "abstractor" (on each side of its mean) and "mapl".
         heads: of attention.
-        hidden: width inside "abstractor" and "mapl".
+        hidden: width inside "qformer", "abstractor" and "mapl".
     """
 
     kind: Kind = "mlp"
@@ -93,6 +95,8 @@ class ConnectorConfig:
                 return _AttentionPool(count, self.heads, channels, width)
             case "resampler":
                 return Resampler(count, self.depth, self.heads, channels, width)
+            case "qformer":
+                return _Queries(self, channels, width)
             case "abstractor":
                 return _Abstractor(side, self.depth, self.hidden, channels, width)
             case "mapl":
@@ -204,6 +208,24 @@ class _ResamplerBlock(nn.Module):
 
     def _split(self, x_BTD: Tensor) -> Tensor:
         return x_BTD.view(*x_BTD.shape[:2], self.heads, x_BTD.shape[2] // self.heads).transpose(1, 2)
+
+
+class _Queries(Connector):
+    """BLIP-2's way of asking a picture; one that is trained by itself first is a model of its own (blip2.py)."""
+
+    def __init__(self, config: ConnectorConfig, channels: int, width: int) -> None:
+        super().__init__()
+        if config.hidden % config.heads:
+            raise ConfigError(f"connector.hidden {config.hidden} is not divisible by {config.heads} heads")
+        hidden = config.hidden
+        sizes = QFormerConfig(config.queries, hidden, config.depth, config.heads, 4 * hidden, channels, vocabulary=0)
+        self.norm = nn.LayerNorm(channels)
+        self.qformer = QFormer(sizes, speaks=False)
+        self.map = nn.Linear(hidden, width)
+
+    def forward(self, features_BSC: Tensor) -> Tensor:
+        out: Tensor = self.map(self.qformer.see(self.norm(features_BSC)))
+        return out
 
 
 class _Abstractor(Connector):
