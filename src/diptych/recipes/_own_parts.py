@@ -90,9 +90,14 @@ class OwnParts(PairsRun):
             found.append(self.tokenizer_stage())
         if not self.image_tower:
             found += [self._contrast(), Artifact(TOWER, self._write_tower)]
-        if not self.language_model:
-            found += [self._words(), Artifact(LANGUAGE, self._write_language)]
-        return found
+        return [*found, *self._language_stages()]
+
+    def language_stages(self) -> Sequence[Stage]:
+        """Those that make a language model alone, where none is given."""
+        return [] if self.language_model else [self.tokenizer_stage(), *self._language_stages()]
+
+    def _language_stages(self) -> Sequence[Stage]:
+        return [] if self.language_model else [self._words(), Artifact(LANGUAGE, self._write_language)]
 
     def tower_folder(self, context: Context) -> Path:
         """Where the tower is read from."""
@@ -116,6 +121,10 @@ class OwnParts(PairsRun):
     def words_source(self) -> Source:
         """What an own language model is trained on."""
         return TextOnly(self._data_of_parts())
+
+    def words_template(self) -> PlainTemplate:
+        """How what it is trained on is written."""
+        return _TEMPLATE
 
     def _data_of_parts(self) -> Source:
         """Other scenes than the run's; of other data the same, since there is no more."""
@@ -148,7 +157,7 @@ class OwnParts(PairsRun):
         def task(context: Context) -> TextTask:
             words = fitted_tokenizer(context)
             settings = ConversationConfig(self.image, 1, 1, self.language.context)
-            processor = ConversationProcessor(settings, words, _TEMPLATE)
+            processor = ConversationProcessor(settings, words, self.words_template())
             return TextTask(replace(self.language, vocabulary=words.vocab_size), processor)
 
         settings = self.words.applied_to(self)

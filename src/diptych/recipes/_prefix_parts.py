@@ -24,12 +24,14 @@ class PrefixParts(NamedTuple):
 
 
 def read_parts(
-    run: OwnParts, context: Context, config: BridgeConfig, template: Template, max_length: int, prompt: str
-) -> PrefixParts:
+    run: OwnParts, context: Context, config: BridgeConfig, template: Template, max_length: int, prompt: str,
+    pictures: int = 1,
+) -> PrefixParts:  # fmt: skip
     """Fresh copies of the run's tower and language model, and a processor that counts the tokens of a picture.
 
     Args:
         prompt: what is asked for a caption.
+        pictures: the most of a conversation.
 
     Raises:
         CheckpointError: a folder holds no such part.
@@ -38,6 +40,6 @@ def read_parts(
     language = run.language_folder(context)
     tower, image = run.features(context, config.layer, config.special)
     features, _ = tower.shape(image.size)
-    settings = ConversationConfig(image, config.tokens(features), 1, max_length, prompt)
+    settings = ConversationConfig(image, config.tokens(features), pictures, max_length, prompt)
     processor = ConversationProcessor(settings, Tokenizer.from_folder(language), template)
     return PrefixParts(processor, tower, read_language(language))

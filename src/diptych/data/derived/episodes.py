@@ -29,7 +29,7 @@ class EpisodeConfig:
         shots: examples of each kind, in any order.
         queries: pictures that follow, each of one of the kinds.
         by: the fact of a sample that is its kind: a value of its `meta`, or a list of one value.
-        said: stands before a word.
+        said: stands before a word; "" for the word alone.
         pool: of the first so many samples of the source.
         seed: of the draws.
         words: the share that words are drawn from.
@@ -143,7 +143,7 @@ class Episodes:
         samples = [self._sample(position) for position in drawn.shown]
         stand_ins = [self._stand_in(one, drawn.kinds[way]) for one, way in zip(samples, drawn.ways, strict=True)]
         words = [drawn.words[way] for way in drawn.ways]
-        shown = [f"{one}\n{config.said}" for one in stand_ins]
+        shown = [f"{one}\n{config.said}".rstrip() for one in stand_ins]
         rest = "".join(f" {word} {after}" for word, after in zip(words, shown[1:], strict=False))
         turns = (Turn("user", shown[0]), Turn("assistant", f"{rest} {words[-1]}".strip()))
         visuals = () if self.told else tuple(one.image for one in samples)

@@ -48,7 +48,7 @@ class Settings:
         ways, shots: how many kinds and words, and examples of each.
         episodes: how many are asked.
         by: the fact of a sample that is its kind ("class"; of scenes of one object "present": colour and shape).
-        said: stands before a word.
+        said: stands before a word; "" for the word alone.
         pool: of the first so many samples of the data.
     """
 
@@ -118,10 +118,10 @@ def _ask(model: Any, source: Source, some: Sequence[_Asked], settings: Settings,
 def _prompts(source: Source, one: _Asked, said: str) -> tuple[list[Any], list[Any], list[Any]]:
     """With its own pictures, with another one last, and with none."""
     episode = one.episode
-    words = [f"{said} {episode.words[way]}" for way in episode.ways[:-1]]
+    words = [f"{said} {episode.words[way]}".strip() for way in episode.ways[:-1]]
     examples = [part for at, text in zip(episode.shown[:-1], words, strict=True) for part in (source[at].image, text)]
-    own, other = source[episode.shown[-1]].image, source[one.other].image
-    return [*examples, own, said], [*examples, other, said], [*words, said]
+    own, other, end = source[episode.shown[-1]].image, source[one.other].image, [said] if said else []
+    return [*examples, own, *end], [*examples, other, *end], [*words, *end]
 
 
 def _record(one: _Asked, scores_3W: NDArray[np.float64], said: str) -> SampleRecord:
