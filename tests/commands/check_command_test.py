@@ -106,7 +106,12 @@ NEEDED: dict[str, Callable[[Path], list[str]]] = {
 """What recipes need besides data."""
 
 
-DATA = {"vit_tiny": "scenes?count=96&objects=1", "few_shot": "scenes?count=300&objects=1"}
+DATA = {
+    "vit_tiny": "scenes?count=96&objects=1",
+    "few_shot": "scenes?count=300&objects=1",
+    "flamingo_tiny": "scenes?count=300&objects=1",
+    "frozen_tiny": "scenes?count=300&objects=1",
+}
 
 
 def scenes(name: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from diptych.capabilities.load import load
 from diptych.cli import main
-from diptych.core.errors import ConfigError
+from diptych.core.errors import ConfigError, DataError
 from diptych.core.records.run_folder import RunFolder
 from diptych.core.sampling import TextSampling
 from diptych.data.scenes.draw import SceneConfig
@@ -49,7 +50,7 @@ def check(run: Path, stages: list[str]) -> None:
     """Stages, what is measured, and that the saved model reads several pictures."""
     lines = RunFolder(run).lines()
     assert list(dict.fromkeys(line["stage"] for line in lines)) == stages
-    assert {"bound", "bound_swapped"} <= set(lines[-1]["evaluation"])
+    assert {"named", "named_swapped", "bound", "bound_swapped"} == set(lines[-1]["evaluation"])
     model = load(run)
     (text,) = model.generate_text([[IMAGES[0], "dapu", IMAGES[1]]], TextSampling(3))
     assert isinstance(text, str)
@@ -93,6 +94,10 @@ def test_the_language_model_has_read_captions_where_pictures_will_stand() -> Non
     assert sum("ways" in sample.meta for sample in words) == 10
 
 
-def test_bad_shares_are_refused() -> None:
+def test_without_episodes_any_captions_will_do() -> None:
+    recipe = replace(flamingo_tiny(), share=0.0, told_share=0.0, data="scenes?objects=3&count=40")
+    assert recipe.pictures == 1 and recipe.documents()[0].texts and len(recipe.words_source()) == 40
     with pytest.raises(ConfigError, match=r"share 1\.0 of episodes"):
-        flamingo_tiny().__class__(name="x", share=1.0)
+        replace(recipe, share=1.0)
+    with pytest.raises(DataError, match="name another fact"):
+        replace(recipe, share=0.5, data="scenes?objects=3&min_objects=2&count=40").documents()

@@ -27,6 +27,13 @@ _FITTED = 3000
 """Texts that the tokenizer is fitted to."""
 _ASKED, _LONG = 100, 24
 """Episodes, and captions with the most of their tokens, of the selection data."""
+_REPORTED = {
+    "named": ("captioning", "pair_recall"),
+    "named_swapped": ("captioning", "pair_recall_other_picture"),
+    "bound": ("few_shot_binding", "accuracy"),
+    "bound_swapped": ("few_shot_binding", "accuracy_swapped"),
+}
+"""What is printed of an evaluation: the share of coloured shapes that captions name, of words that are bound."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +43,8 @@ class TakingTurns(OwnParts):
     Attributes:
         episodes: what they are made of.
         told: how many episodes there are.
-        share, told_share: of the samples that are episodes: with pictures, and for the own language model.
+        share, told_share: of the samples that are episodes: with pictures, and for the own language model; 0 for data
+            whose samples are of no kinds.
         max_length: the longest document in tokens.
     """
 
@@ -49,24 +57,23 @@ class TakingTurns(OwnParts):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("share", "told_share"):
-            if not 0 < getattr(self, name) < 1:
-                raise ConfigError(f"{name} {getattr(self, name)} of episodes: give more than 0 and less than 1")
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} {getattr(self, name)} of episodes: give 0 or more, and less than 1")
 
     @property
     def pictures(self) -> int:
         """The most of a document."""
-        return self.episodes.ways * self.episodes.shots + self.episodes.queries
+        return self.episodes.ways * self.episodes.shots + self.episodes.queries if self.share else 1
 
     def documents(self) -> Source:
         """What is trained on: captions, and episodes."""
         source = self.training_data()
-        return self._mixed(CaptionsOnly(source), Episodes(source, self.episodes, self.told), self.share)
+        return self._with_episodes(CaptionsOnly(source), source, self.episodes, self.share, told=False)
 
     def words_source(self) -> Source:
         """The same of other scenes, with captions in the place of pictures."""
-        source = self._data_of_parts()
-        config = replace(self.episodes, seed=self.seed_of_parts)
-        return self._mixed(CaptionsRetold(source), Episodes(source, config, self.told, told=True), self.told_share)
+        source, config = self._data_of_parts(), replace(self.episodes, seed=self.seed_of_parts)
+        return self._with_episodes(CaptionsRetold(source), source, config, self.told_share, told=True)
 
     def words_template(self) -> PlainTemplate:
         """Without names of speakers."""
@@ -85,19 +92,26 @@ class TakingTurns(OwnParts):
     def evaluator(self, context: Context) -> Evaluate:
         """The share of coloured shapes that captions name, and of another picture's; how often new words are bound."""
         source = self.selection_data()
-        chosen: dict[str, dict[str, Any]] = {
-            "captioning": {"baseline": False, "max_tokens": _LONG},
-            "few_shot_binding": {"by": self.episodes.by, "said": self.episodes.said},
-        }
+        asked: dict[str, dict[str, Any]] = {"captioning": {"baseline": False, "max_tokens": _LONG}}
+        if self.share:
+            asked["few_shot_binding"] = {"by": self.episodes.by, "said": self.episodes.said}
 
         def measure(model: Predictor) -> dict[str, float]:
-            said, bound = evaluate(model, list(chosen), source, limit=_ASKED, settings=chosen)
-            wanted = {"named": "pair_recall", "named_swapped": "pair_recall_other_picture"}
-            named = {name: said.metrics[metric].value for name, metric in wanted.items() if metric in said.metrics}
-            wanted = {"bound": "accuracy", "bound_swapped": "accuracy_swapped"}
-            return named | {name: bound.metrics[metric].value for name, metric in wanted.items()}
+            results = evaluate(model, list(asked), source, limit=_ASKED, settings=asked)
+            found = {one.benchmark: one.metrics for one in results}
+            return {
+                name: found[benchmark][metric].value
+                for name, (benchmark, metric) in _REPORTED.items()
+                if metric in found.get(benchmark, {})
+            }
 
         return measure
 
-    def _mixed(self, captions: Source, episodes: Source, share: float) -> Source:
+    def _with_episodes(
+        self, captions: Source, source: Source, config: EpisodeConfig, share: float, told: bool
+    ) -> Source:
+        """Captions, and in this share episodes of the source."""
+        if not share:
+            return captions
+        episodes = Episodes(source, config, self.told, told)
         return Mixture([captions, episodes], [1 - share, share], seed=self.seed)

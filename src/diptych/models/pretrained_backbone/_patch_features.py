@@ -33,7 +33,7 @@ class PatchFeatures(Tower):
         std: Sequence[float] = (0.5, 0.5, 0.5), layer: int = -1, special: int = 1,
     ) -> None:  # fmt: skip
         pooler = getattr(backbone, "pooler", None)
-        if isinstance(pooler, nn.Module):
+        if isinstance(pooler, nn.Module) and any(True for _ in pooler.parameters()):
             backbone.pooler = None  # type: ignore[assignment]  # nothing here reads it, so nothing would train it
         super().__init__(backbone, trainable)
         self.layer, self.special = layer, special
