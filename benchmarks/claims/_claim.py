@@ -74,11 +74,13 @@ class Arm:
     Attributes:
         run: the recipe's run with its fields replaced; seed and threads are the runner's.
         evaluations: where the selected model is measured.
+        curves: whether loss and gradient norm of the training are kept too (_curves.py).
     """
 
     name: str
     run: Callable[[], Run]
     evaluations: tuple[Evaluation, ...]
+    curves: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ class Comparison:
 
     Attributes:
         treated, control: names of arms; one and the same where an arm is compared with its own chance.
-        metrics: "evaluation/metric", "seconds" of training or "samples_per_second"; of several the mean is compared.
+        metrics: "evaluation/metric", "training/..." of an arm with curves, "seconds" of training or
+            "samples_per_second"; of several the mean is compared.
         factor: of the control's value: 0.8 asks for four fifths of the time.
         margin: how much less would still do: above 0 the comparison is one of non-inferiority.
         against: the control's metrics, where they are called otherwise.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from _claim import Arm, Evaluation, claim, ready
+from _curves import curve_values
 from _origin import fingerprint
 
 from diptych.core.config import to_plain
@@ -71,6 +72,7 @@ def train(job: Job, work: Path) -> None:
         "job": job.identity(),
         "values": {
             **measured(arm, folder.best_model(), job.limit),
+            **(curve_values(folder.lines()) if arm.curves else {}),
             "seconds": costs["seconds"],
             "samples_per_second": samples / max(costs["seconds"], 1e-9),
         },

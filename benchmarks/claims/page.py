@@ -105,7 +105,15 @@ def _signed(one: dict[str, Any], value: float) -> str:
 
 def _amount(one: dict[str, Any], value: float) -> str:
     """Shares in percentage points, everything else as it is."""
-    return f"{value:.1f}" if one["metrics"][0].startswith(("seconds", "samples")) else f"{100 * value:.1f} points"
+    digits = _digits(one["metrics"][0])
+    return f"{100 * value:.1f} points" if digits is None else f"{value:.{digits}f}"
+
+
+def _digits(metric: str) -> int | None:
+    """After the point, of what is no share; None of a share."""
+    if metric.startswith("training/"):
+        return 3
+    return 1 if metric.startswith(("seconds", "samples")) else None
 
 
 def _arms(arms: dict[str, Any]) -> str:
@@ -127,8 +135,10 @@ def _mean(values: Sequence[float | None], metric: str) -> str:
     found = [value for value in values if value is not None]
     if not found:
         return ""
-    scale, unit = (1, "") if metric.startswith(("seconds", "samples")) else (100, " %")
-    return f"{scale * statistics.fmean(found):.1f} ± {scale * standard_error(found):.1f}{unit}"
+    mean, error, digits = statistics.fmean(found), standard_error(found), _digits(metric)
+    if digits is None:
+        return f"{100 * mean:.1f} ± {100 * error:.1f} %"
+    return f"{mean:.{digits}f} ± {error:.{digits}f}"
 
 
 def _origin(result: dict[str, Any]) -> str:

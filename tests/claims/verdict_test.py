@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from _claim import BLIND_THRESHOLD, FEW, Arm, Claim, Comparison, claim, names, ready, threshold
+from _curves import CURVES
 from _drawing import DRAWING_THRESHOLD
 from _verdict import compared, gain, verdict
 from scipy import stats
@@ -79,6 +80,7 @@ def test_definitions_are_complete(name: str) -> None:
         arm.name: {f"{one.name}/{metric}" for one in arm.evaluations for metric in one.metrics} for arm in found.arms
     }
     assert found.sentence.endswith(".")
+    kept |= {arm.name: kept[arm.name] | set(CURVES) for arm in found.arms if arm.curves}
     asked = (threshold(found.seeds), BLIND_THRESHOLD, DRAWING_THRESHOLD)
     assert found.seeds >= FEW and found.threshold.startswith(asked)
     assert len(arms) == len(found.arms) and any(one.primary for one in found.comparisons)
