@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from diptych.core.errors import DataError
+from diptych.core.source import Source
 from diptych.data.derived.held_out import choose_held_out
+from diptych.data.derived.subset import select_keys
 from diptych.data.open import open_source
 
 PICTURES = 20
@@ -26,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def shades(source) -> set[str]:  # type: ignore[no-untyped-def]
+def shades(source: Source) -> set[str]:
     return {text.partition(",")[0] for index in range(len(source)) for text in source[index].texts}
 
 
@@ -51,15 +53,21 @@ def test_the_choice_is_of_the_bytes_and_not_of_the_names(folder: Path) -> None:
     assert shades(_held(folder)) == before
 
 
-def _held(folder: Path):  # type: ignore[no-untyped-def]
-    from diptych.data.derived.subset import select_keys
-
+def _held(folder: Path) -> Source:
     source = open_source(str(folder))
     return select_keys(source, choose_held_out(source).keys)
 
 
-def test_broken_pictures_are_counted_and_one_picture_alone_is_refused(tmp_path: Path) -> None:
+def test_one_picture_alone_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "cat" / "a.png")
     with pytest.raises(DataError, match="1 different pictures"):
         choose_held_out(open_source(str(tmp_path)))
+
+
+def test_records_that_cannot_be_read_are_counted_and_stay_in_training(folder: Path) -> None:
+    for i in range(3):
+        (folder / f"0-{i}.png").unlink()
+    chosen = choose_held_out(open_source(str(folder)))
+    assert chosen.unread == 3 and chosen.of == PICTURES  # rows of one file are one sample; the copies are there
+    assert len(chosen.keys) + chosen.unread < len(open_source(str(folder)))
