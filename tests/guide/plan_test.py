@@ -167,7 +167,7 @@ def test_what_does_not_fit_and_what_would_help() -> None:
     said = shortage(plan(8, "ddp", "T4", moments=small.moments, **large))
     assert said.startswith("stage 'train' does not fit: 44.2 GB under DDP, 28.2 GB more than the 16 GB of T4; ")
     # (8 + 16) / 8 of weights and optimizer, 1 of gradients, 1.25 of whole blocks, times 1.08, and 1 for CUDA.
-    assert "--parallel fsdp takes 6.7 GB" in said and "it fits L40S" not in said and "it fits A100" in said
+    assert "--parallel fsdp takes 6.7 GB" in said and said.endswith("or it fits L40S")  # 48 GB, the least
     alone = shortage(plan(1, "one", "T4", moments=[Moment(0, Line(0.0, GB))], batch_size=64))
     assert "under one process" in alone and "--micro_batch 8 takes" in alone and "--parallel" not in alone
     whole = shortage(plan(1, "one", "T4", moments=[Moment(0, Line(0.0, 4 * GB))], divisible=False))

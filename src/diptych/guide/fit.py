@@ -34,8 +34,8 @@ def _helps(plan: StagePlan) -> Iterator[str]:
     if stage.divisible and (micro := _largest_micro(plan)):
         yield f"--micro_batch {micro} takes {plan.held(layout, micro).value / GB:,.1f} GB"
     needed = plan.held(layout).value
-    if larger := [one.name for one in DEVICES.values() if one.memory >= needed and one.memory > room]:
-        yield f"it fits {larger[0]}"
+    if larger := [one for one in DEVICES.values() if one.memory >= needed and one.memory > room]:
+        yield f"it fits {min(larger, key=lambda one: one.memory).name}"
 
 
 def _largest_micro(plan: StagePlan) -> int:
