@@ -33,7 +33,7 @@ def sentence(reference: str | Path, kind: type[DiptychError]) -> str:
     with pytest.raises(kind) as caught:
         load(reference)
     text = str(caught.value)
-    assert "\n" not in text and len(text) < 600, text
+    assert "\n" not in text and len(text) < 1000, text
     return text
 
 

@@ -156,7 +156,7 @@ def test_several_processes_have_the_loss_and_gradients_of_one(
 
 def test_what_runs_on_gathered_rows_is_no_unit_of_fsdp() -> None:
     task = hard()
-    assert parallel._units(task) == [task.right[0]]
+    assert parallel.units(task) == [task.right[0]]
     assert parallel.wrap(task, World(), "fsdp", torch.device("cpu")) is task
 
 

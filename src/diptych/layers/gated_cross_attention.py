@@ -63,23 +63,17 @@ class GatedCross(nn.Module):
         attention_gate, mlp_gate: before the tanh; they begin at 0.
     """
 
-    def __init__(self, config: GatedCrossConfig, width: int, context_width: int) -> None:
+    def __init__(self, config: GatedCrossConfig, width: int) -> None:
         super().__init__()
         inner = config.heads * config.head_width
         self.heads = config.heads
         self.attention_norm, self.mlp_norm = config.norm_of(width), config.norm_of(width)
         self.query = nn.Linear(width, inner, bias=False)
-        self.key_value = nn.Linear(context_width, 2 * inner, bias=False)
         self.out = nn.Linear(inner, width, bias=False)
         self.mlp = _Mlp(config, width)
         self.attention_gate, self.mlp_gate = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
-        for linear in (self.query, self.key_value, self.out):
+        for linear in (self.query, self.out):
             nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
-
-    def keys_and_values(self, seen_BSC: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, H, S, K] each, of the vectors of a row's pictures."""
-        k, v = self.key_value(seen_BSC).chunk(2, dim=-1)
-        return split(k, self.heads), split(v, self.heads)
 
     def forward(self, x_BTD: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, mask_BTS: Tensor) -> Tensor:
         """[B, T, D].
@@ -94,6 +88,24 @@ class GatedCross(nn.Module):
         x_BTD = x_BTD + self.attention_gate.tanh() * read_BTD
         out: Tensor = x_BTD + self.mlp_gate.tanh() * self.mlp(self.mlp_norm(x_BTD))
         return out
+
+
+class PictureKeys(nn.Module):
+    """What one such block finds in pictures, apart from it: it is made once and read at every token.
+
+    A module of its own, because what is sharded over processes is whole only while it is called itself.
+    """
+
+    def __init__(self, config: GatedCrossConfig, context_width: int) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.key_value = nn.Linear(context_width, 2 * config.heads * config.head_width, bias=False)
+        nn.init.normal_(self.key_value.weight, std=context_width**-0.5)
+
+    def forward(self, seen_BSC: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, H, S, K] of the vectors of a row's pictures."""
+        k, v = self.key_value(seen_BSC).chunk(2, dim=-1)
+        return split(k, self.heads), split(v, self.heads)
 
 
 class _Mlp(nn.Module):

@@ -69,8 +69,10 @@ def ours(reference: Any) -> Crossed:
     tower = PatchFeatures(tiny_vision_backbone(CHANNELS, 16))
     module = Crossed(tower, resampler, language, config, CHANNELS).double()
     fill_resampler(module.connector, state)
-    for place, crossing in enumerate(module.crossings):
-        fill_crossing(crossing, {n: state.pop(n) for n in list(state) if n.startswith(prefix(place))}, prefix(place))
+    for place, (crossing, keys) in enumerate(zip(module.crossings, module.picture_keys, strict=True)):
+        fill_crossing(
+            crossing, keys, {n: state.pop(n) for n in list(state) if n.startswith(prefix(place))}, prefix(place)
+        )
     assert not [name for name in state if "rotary" not in name], list(state)
     module.set_trained(Trained(language=True))
     return module.eval()
@@ -80,15 +82,16 @@ def prefix(place: int) -> str:
     return f"model.gated_cross_attn_layers.{place}."
 
 
-def fill_crossing(crossing: nn.Module, found: dict[str, Tensor], before: str) -> None:
+def fill_crossing(crossing: nn.Module, keys: nn.Module, found: dict[str, Tensor], before: str) -> None:
     def pop(name: str) -> Tensor:
         return found.pop(before + name)
 
+    pair = torch.cat([pop("cross_attn.k_proj.weight"), pop("cross_attn.v_proj.weight")])
+    keys.load_state_dict({"key_value.weight": pair})
     crossing.load_state_dict({
         "attention_norm.weight": pop("input_layernorm.weight"),
         "mlp_norm.weight": pop("post_attention_layernorm.weight"),
         "query.weight": pop("cross_attn.q_proj.weight"),
-        "key_value.weight": torch.cat([pop("cross_attn.k_proj.weight"), pop("cross_attn.v_proj.weight")]),
         "out.weight": pop("cross_attn.o_proj.weight"),
         "mlp.up.weight": torch.cat([pop("mlp.gate_proj.weight"), pop("mlp.up_proj.weight")]),
         "mlp.down.weight": pop("mlp.down_proj.weight"),
@@ -187,12 +190,14 @@ def test_logits_loss_and_gradients_are_those_of_idefics(both: tuple[Crossed, Any
 
 def gradients_agree(module: Crossed, body: Any) -> None:
     """Of every trained weight of the gated blocks, and of the resampler's latents, which all of it is behind."""
-    for crossing, layer in zip(module.gated_blocks(), body.gated_cross_attn_layers, strict=True):
+    blocks = zip(module.gated_blocks(), module.picture_keys, body.gated_cross_attn_layers, strict=True)
+    for crossing, keys, layer in blocks:
         attention, mlp = layer.cross_attn, layer.mlp
         same(crossing.attention_gate.grad, layer.alpha_cross_attn.grad)
         same(crossing.mlp_gate.grad, layer.alpha_dense.grad)
         same(crossing.query.weight.grad, attention.q_proj.weight.grad)
-        same(crossing.key_value.weight.grad, torch.cat([attention.k_proj.weight.grad, attention.v_proj.weight.grad]))
+        pair = torch.cat([attention.k_proj.weight.grad, attention.v_proj.weight.grad])
+        same(keys.key_value.weight.grad, pair)
         same(crossing.out.weight.grad, attention.o_proj.weight.grad)
         same(crossing.mlp.down.weight.grad, mlp.down_proj.weight.grad)
     assert isinstance(module.connector, Resampler)

@@ -196,7 +196,7 @@ def test_likelihoods_of_prompts_are_those_of_pictures_with_prompts_and_add_up() 
 def test_resampler_and_gated_blocks_are_all_that_is_trained() -> None:
     task = tiny().train()
     names = {name for group in task.trainable()["main"] for name in group.parameters}
-    assert {name.split(".")[1] for name in names} == {"connector", "crossings"}
+    assert {name.split(".")[1] for name in names} == {"connector", "crossings", "picture_keys"}
     language, tower = task.model.language, task.model.tower
     was = weight_hash(language), weight_hash(tower)
     optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], lr=1e-2, weight_decay=0.1)

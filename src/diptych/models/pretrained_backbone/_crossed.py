@@ -21,7 +21,7 @@ from diptych.core.errors import ConfigError
 from diptych.data.batches.conversations import ConversationBatch
 from diptych.decoding.decoder import Decoder
 from diptych.layers.connectors import Connector
-from diptych.layers.gated_cross_attention import GatedCross, GatedCrossConfig
+from diptych.layers.gated_cross_attention import GatedCross, GatedCrossConfig, PictureKeys
 from diptych.models.pretrained_backbone._language_model import CausalModel, LanguageModel, Said
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures
 from diptych.models.pretrained_backbone._prefixed import Prefixed, Trained
@@ -52,6 +52,7 @@ class Crossed(Prefixed):
 
     Attributes:
         crossings: the blocks that read pictures, in order.
+        picture_keys: what each of them finds in the pictures.
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class Crossed(Prefixed):
         if not isinstance(language, CausalModel):
             raise ConfigError("gated cross-attention stands between the blocks of a causal language model: name one")
         before = language.blocks()[:: config.every]
-        self.crossings = nn.ModuleList(GatedCross(config, language.inner_width, channels) for _ in before)
+        self.crossings = nn.ModuleList(GatedCross(config, language.inner_width) for _ in before)
+        self.picture_keys = nn.ModuleList(PictureKeys(config, channels) for _ in before)
+        self._channels = channels
         self._sight: Sight | None = None
         for place, block in enumerate(before):
             block.register_forward_pre_hook(partial(self._read, place))
@@ -77,6 +80,7 @@ class Crossed(Prefixed):
     def set_trained(self, trained: Trained) -> None:
         super().set_trained(trained)
         self.crossings.requires_grad_(trained.connector)
+        self.picture_keys.requires_grad_(trained.connector)
 
     def set_packed(self, room: int) -> None:
         """Raises ConfigError where conversations are to share rows: which picture is whose would be lost."""
@@ -102,14 +106,13 @@ class Crossed(Prefixed):
         seen_BMQC = self._padded(seen_NQC, slots_M < counts_B[:, None])
         mask_BTM = places_BT.cumsum(1)[..., None] == slots_M + 1
         return Sight(
-            tuple(crossing.keys_and_values(seen_BMQC.flatten(1, 2)) for crossing in self.gated_blocks()),
+            tuple(keys(seen_BMQC.flatten(1, 2)) for keys in self.picture_keys),
             mask_BTM.repeat_interleave(queries, dim=2),
         )
 
     def _padded(self, seen_NQC: Tensor | None, there_BM: Tensor) -> Tensor:
         if seen_NQC is None:
-            width = self.gated_blocks()[0].key_value.in_features
-            return torch.zeros(*there_BM.shape, 1, width, device=there_BM.device, dtype=self._dtype())
+            return torch.zeros(*there_BM.shape, 1, self._channels, device=there_BM.device, dtype=self._dtype())
         assert int(there_BM.sum()) == len(seen_NQC), "as many places as pictures"
         padded_BMQC = seen_NQC.new_zeros(*there_BM.shape, *seen_NQC.shape[1:])
         padded_BMQC[there_BM] = seen_NQC
@@ -136,7 +139,7 @@ class Crossed(Prefixed):
         return [crossing for crossing in self.crossings if isinstance(crossing, GatedCross)]
 
     def _dtype(self) -> torch.dtype:
-        return self.gated_blocks()[0].key_value.weight.dtype
+        return self.gated_blocks()[0].query.weight.dtype
 
 
 class CrossedDecoder:
