@@ -118,7 +118,16 @@ def scenes(name: str) -> list[str]:
     return ["--data", DATA.get(name, "scenes?count=96"), *SMALL]
 
 
-@pytest.mark.parametrize("name", discovery.recipes())
+MANY_STAGES = {
+    "flickr8k_flava", "imagen_tiny", "minigpt4_tiny", "minigpt5_tiny", "minigpt_v2_tiny", "stable_diffusion_tiny",
+}  # fmt: skip
+"""Each stage is tried: these take half a minute or more, and other tests run them quickly."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in MANY_STAGES else []) for name in discovery.recipes()],
+)
 def test_every_recipe_is_tried(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
