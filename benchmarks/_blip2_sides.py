@@ -13,15 +13,13 @@ from typing import Any
 import tokenizers
 import torch
 
+from _conversation_steps import Step, library_step, trainer_step
 from _llama_sides import VOCABULARY, Size
-from _llava_sides import END, OPTIMIZER, PAD, PICTURE, START, Step
+from _llava_sides import END, PAD, PICTURE, START
 from _llava_sides import Sizes as TowerSizes
-from diptych.core.task import decay_groups
-from diptych.data.batches.conversations import ConversationBatch
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.models.pretrained_backbone import blip2_lm
 from diptych.models.pretrained_backbone._prefixed import Trained
-from diptych.training.backward import backward
 
 _NAMES = ("<s>", "</s>", "<pad>")
 
@@ -85,41 +83,14 @@ def our_model(theirs: Any, sizes: Sizes) -> blip2_lm.Blip2LmPredictor:
 
 
 def their_step(model: Any) -> Step:
-    """With our optimizer and its fused kernel, and the loss that the model returns; the bridge alone is trained."""
-    model = copy.deepcopy(model).train()
-    for name, parameter in model.named_parameters():
-        bridge = name.removeprefix("model.").startswith(("qformer.", "query_tokens", "language_projection."))
-        parameter.requires_grad_(bridge)
-    optimizer = OPTIMIZER.build(decay_groups(model))
-
-    def step(batch: ConversationBatch) -> float:
-        optimizer.zero_grad()
-        inside_BT = torch.arange(batch.tokens_BT.shape[1]) < batch.lengths_B[:, None]
-        loss = model(
-            pixel_values=batch.pixels_NCHW, input_ids=batch.tokens_BT, attention_mask=inside_BT.long(),
-            labels=batch.labels_BT,
-        ).loss  # fmt: skip
-        loss.backward()
-        optimizer.step()
-        return float(loss.detach())
-
-    return step
+    """Their model's; the bridge alone is trained."""
+    bridge = ("qformer.", "query_tokens", "language_projection.")
+    return library_step(model, lambda name: name.removeprefix("model.").startswith(bridge))
 
 
 def our_step(model: blip2_lm.Blip2LmPredictor, packed: int = 0) -> Step:
-    """As diptych's trainer."""
+    """Ours."""
     module = copy.deepcopy(model.module)
     task = blip2_lm.Blip2LmTask(model.config, model.processor, module.tower, module.language, Trained(), packed)
     task.model.connector.load_state_dict(module.connector.state_dict())
-    task.train()
-    (groups,) = task.trainable().values()
-    optimizer = OPTIMIZER.build(groups)
-
-    def step(batch: ConversationBatch) -> float:
-        optimizer.zero_grad(set_to_none=True)
-        losses = backward(task, [batch], seed=(0,))
-        optimizer.step()
-        task.after_step()
-        return float(losses["loss"])
-
-    return step
+    return trainer_step(task)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -15,21 +14,17 @@ import tokenizers
 import torch
 from torch import Tensor
 
+from _conversation_steps import Step, library_step, trainer_step
 from _llama_sides import VOCABULARY, Size
 from diptych.core.losses import IGNORED
 from diptych.core.sampling import TextSampling
-from diptych.core.task import decay_groups
 from diptych.data.batches.conversations import ConversationBatch
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.decoding.write import write
 from diptych.models.pretrained_backbone import llava
 from diptych.models.pretrained_backbone._prefixed import Trained
-from diptych.training.backward import backward
-from diptych.training.optimizer import AdamWConfig
 
 START, END, PAD, PICTURE = 0, 1, 2, VOCABULARY - 1
-OPTIMIZER = AdamWConfig(lr=1e-4, weight_decay=0.0)
-Step = Callable[[ConversationBatch], float]
 
 
 @dataclass(frozen=True)
@@ -122,42 +117,16 @@ def _conversations(size: int, sizes: Sizes, generator: torch.Generator, mean: in
 
 
 def their_step(model: Any) -> Step:
-    """With our optimizer and its fused kernel, and the loss that the model returns; the tower is frozen."""
-    model = copy.deepcopy(model).train()
-    model.model.vision_tower.requires_grad_(requires_grad=False)
-    optimizer = OPTIMIZER.build(decay_groups(model))
-
-    def step(batch: ConversationBatch) -> float:
-        optimizer.zero_grad()
-        inside_BT = torch.arange(batch.tokens_BT.shape[1]) < batch.lengths_B[:, None]
-        loss = model(
-            input_ids=batch.tokens_BT, pixel_values=batch.pixels_NCHW, attention_mask=inside_BT.long(),
-            labels=batch.labels_BT,
-        ).loss  # fmt: skip
-        loss.backward()
-        optimizer.step()
-        return float(loss.detach())
-
-    return step
+    """Their model's; the tower is frozen."""
+    return library_step(model, lambda name: not name.startswith("model.vision_tower."))
 
 
 def our_step(model: llava.LlavaPredictor, packed: int = 0) -> Step:
-    """As diptych's trainer."""
+    """Ours."""
     module = copy.deepcopy(model.module)
     task = llava.LlavaTask(model.config, model.processor, module.tower, module.language, Trained(language=True), packed)
     task.model.connector.load_state_dict(module.connector.state_dict())
-    task.train()
-    (groups,) = task.trainable().values()
-    optimizer = OPTIMIZER.build(groups)
-
-    def step(batch: ConversationBatch) -> float:
-        optimizer.zero_grad(set_to_none=True)
-        losses = backward(task, [batch], seed=(0,))
-        optimizer.step()
-        task.after_step()
-        return float(losses["loss"])
-
-    return step
+    return trainer_step(task)
 
 
 def prompts(count: int, words: int, sizes: Sizes) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from diptych.commands.demo import main as demo
+from diptych.core.errors import MissingExtra
 from diptych.study.config import FAMILIES, StudyRun
 from diptych.study.one_run import resolved
 from diptych.study.small import SAMPLES, small_study
@@ -31,3 +32,12 @@ def test_the_demo_trains_all_five_and_says_where_the_page_is(
     record = json.loads((out / "study.json").read_text())
     assert record["missing"] == {} and set(record["costs"]) == set(FAMILIES)
     assert str(out / "study.html") in capsys.readouterr().out
+
+
+def test_an_install_without_all_it_needs_is_told_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diptych.commands.demo.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"needs transformers: pip install 'diptych\[all\]'"):
+        demo(["--out", str(tmp_path / "demo")])
+    assert list(tmp_path.iterdir()) == []

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol, Self
 
+import torch
 from torch import Tensor
 
 from diptych.core.sampling import ImageSampling, TextSampling
@@ -27,6 +28,13 @@ class Likelihood(NamedTuple):
 
     log_N: Tensor
     counts_N: Tensor
+
+    @classmethod
+    def joined(cls, parts: Iterable[tuple[Tensor, Tensor]]) -> Self:
+        """Of all rows, from the sums and counts of batches, wherever they are; there may be none."""
+        none = (torch.zeros(0, dtype=torch.float64), torch.zeros(0, dtype=torch.int64))
+        sums, counts = zip(none, *parts, strict=True)
+        return cls(torch.cat([one.cpu() for one in sums]), torch.cat([one.cpu() for one in counts]))
 
     def mean(self) -> Tensor:
         """Per token [N]; 0 where there is none."""

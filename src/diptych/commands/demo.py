@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 
@@ -21,8 +22,11 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
 
     from diptych.commands.study import study
+    from diptych.core.errors import MissingExtra
     from diptych.study.small import small_study
 
+    if find_spec("transformers") is None:  # said now, not after minutes of the first recipe
+        raise MissingExtra("transformers", "all", "the demo's family on pretrained backbones")
     started = time.perf_counter()
     code = study(small_study(1, options.samples, options.limit), options.out, options.processes)
     print(f"{time.perf_counter() - started:.0f} seconds")

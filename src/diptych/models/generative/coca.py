@@ -195,17 +195,14 @@ class CocaPredictor(OnBackbonePredictor[Config, Coca]):
             TextTooLong: a prompt with its text does not fit.
         """
         rows = likelihood_rows(self.processor, visuals, prompts, texts)
-        sums, counts = [], []
+        parts = []
         for some in batches(rows, PREDICTION_BATCH):
             tokens_NT, lengths_N, labels_NT = (part.to(self.device) for part in joined(some, self.processor.tokenizer))
             memory = self._see([row.visual for row in some]).memory_BQD
             states_NTD = self.module.write(self.module.read(tokens_NT, lengths_N).states_BTD, memory)
             chances_NT = token_log_probabilities(self.module.logits(states_NTD), labels_NT)
-            sums.append(chances_NT.sum(1).cpu())
-            counts.append((labels_NT >= 0).sum(1).cpu())
-        if not sums:
-            return Likelihood(torch.zeros(0, dtype=torch.float64), torch.zeros(0, dtype=torch.int64))
-        return Likelihood(torch.cat(sums), torch.cat(counts))
+            parts.append((chances_NT.sum(1), (labels_NT >= 0).sum(1)))
+        return Likelihood.joined(parts)
 
     def _see(self, visuals: Sequence[Any | None] | Tensor) -> Seen:
         """What pictures become; one that is not there is the mean colour."""

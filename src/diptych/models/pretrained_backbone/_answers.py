@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from diptych.capabilities.derive import same_length
 from diptych.capabilities.generator import Prompt, TextGenerator, TextLikelihood
 from diptych.capabilities.verbs import Verb
+from diptych.core.errors import DataError, DiptychError, TextTooLong
+from diptych.core.processor import BadSample
 from diptych.core.sampling import TextSampling
 
 SHORT = TextSampling(16)
@@ -36,6 +39,23 @@ def answers(
         chances = model.text_likelihood([visual] * len(options), [asked] * len(options), list(options))
         found.append(options[int(chances.log_N.argmax())])
     return found
+
+
+@contextmanager
+def reading_a_prompt() -> Iterator[None]:
+    """What is wrong with a sample in training is said of a caller's prompt instead.
+
+    Raises:
+        TextTooLong: it does not fit.
+        DiptychError: it cannot be read for another reason.
+    """
+    try:
+        yield
+    except BadSample as bad:
+        kind = TextTooLong if bad.reason == "conversation too long" else DiptychError
+        raise kind(f"this prompt cannot be read: {bad.detail or bad.reason}") from bad
+    except DataError as error:
+        raise DiptychError(f"this prompt cannot be read: {error}") from error
 
 
 def parts_of(visual: Any | None, prompt: str) -> Prompt:

@@ -104,13 +104,13 @@ class Blip2Predictor(Predictor):
             DiptychError: not one prompt and one text a visual.
             TextTooLong: a prompt with its text does not fit.
         """
-        sums, counts = [torch.zeros(0, dtype=torch.float64)], [torch.zeros(0, dtype=torch.int64)]
+        parts = []
         for some in batches(likelihood_rows(self.processor, visuals, prompts, texts), PREDICTION_BATCH):
             tokens_NT, _, labels_NT = (part.to(self.device) for part in joined(some, self.processor.tokenizer))
             states_NTD = self.module.written(self._see([row.visual for row in some]), tokens_NT)
-            sums.append(token_log_probabilities(self.module.logits(states_NTD), labels_NT).sum(1).cpu())
-            counts.append((labels_NT != IGNORED).sum(1).cpu())
-        return Likelihood(torch.cat(sums), torch.cat(counts))
+            chances_NT = token_log_probabilities(self.module.logits(states_NTD), labels_NT)
+            parts.append((chances_NT.sum(1), (labels_NT != IGNORED).sum(1)))
+        return Likelihood.joined(parts)
 
     def _see(self, visuals: Sequence[Any | None] | Tensor) -> Tensor:
         """Features of pictures; of one that is not there those of the mean colour."""

@@ -17,9 +17,7 @@ from diptych.capabilities.generator import GREEDY, Likelihood, Prompt
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Verb
 from diptych.core.config import ModelConfig
-from diptych.core.errors import DiptychError, TextTooLong
 from diptych.core.losses import IGNORED
-from diptych.core.processor import BadSample
 from diptych.core.sample import Turn
 from diptych.core.sampling import TextSampling, seeds_for
 from diptych.data.batches.conversations import ConversationProcessor, Read
@@ -29,7 +27,7 @@ from diptych.data.words.tokenizer import pad_tokens
 from diptych.decoding.decoder import Decoder
 from diptych.decoding.texts import written_texts
 from diptych.models._batches import batches
-from diptych.models.pretrained_backbone._answers import answers, parts_of
+from diptych.models.pretrained_backbone._answers import answers, parts_of, reading_a_prompt
 from diptych.models.pretrained_backbone._language_model import Said
 from diptych.models.pretrained_backbone._prefixed import Prefixed
 from diptych.objectives.autoregressive import token_log_probabilities
@@ -93,13 +91,13 @@ class Talker(Predictor, Generic[ConfigT]):
     @torch.inference_mode()
     def _likelihood(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> Likelihood:
         """Of each text after its prompt of texts and pictures."""
-        sums, counts = [torch.zeros(0, dtype=torch.float64)], [torch.zeros(0, dtype=torch.int64)]
+        parts = []
         for some in batches(list(zip(prompts, texts, strict=True)), PREDICTION_BATCH):
             read = [self._answered(prompt, text) for prompt, text in some]
             states_NAD, labels_NA = self.said(read, _pictures([prompt for prompt, _ in some]))
-            sums.append(token_log_probabilities(self.module.logits(states_NAD), labels_NA).sum(1).cpu())
-            counts.append((labels_NA != IGNORED).sum(1).cpu())
-        return Likelihood(torch.cat(sums), torch.cat(counts))
+            chances_NA = token_log_probabilities(self.module.logits(states_NAD), labels_NA)
+            parts.append((chances_NA.sum(1), (labels_NA != IGNORED).sum(1)))
+        return Likelihood.joined(parts)
 
     def answer(
         self, visuals: Sequence[Any], questions: Sequence[str], choices: Sequence[Sequence[str]] | None = None
@@ -122,12 +120,9 @@ class Talker(Predictor, Generic[ConfigT]):
         return self._read(turns, len(_pictures([prompt])), opens=False)
 
     def _read(self, turns: Sequence[Turn], pictures: int, opens: bool) -> Read:
-        try:
+        with reading_a_prompt():
             read = self.processor.opened if opens else self.processor.read
             return read(turns, pictures, "prompt")
-        except BadSample as bad:
-            kind = TextTooLong if bad.reason == "conversation too long" else DiptychError
-            raise kind(f"this prompt cannot be read: {bad.detail or bad.reason}") from bad
 
     def said(self, read: Sequence[Read], pictures: Sequence[Any]) -> Said:
         """What is said in rows, whose pictures are those of the first row first."""

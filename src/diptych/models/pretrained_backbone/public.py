@@ -26,9 +26,8 @@ from diptych.capabilities.load import folder_of
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Verb
 from diptych.core.config import ModelConfig, from_plain, to_plain
-from diptych.core.errors import DataError, DiptychError, TextTooLong
+from diptych.core.errors import TextTooLong
 from diptych.core.losses import IGNORED, Losses, Part
-from diptych.core.processor import BadSample
 from diptych.core.sample import Sample, Turn
 from diptych.core.sampling import TextSampling, seeds_for
 from diptych.core.task import Task
@@ -36,7 +35,7 @@ from diptych.core.visual import Image, as_image
 from diptych.data.words.chat import IMAGE
 from diptych.layers.pretrained import transformers_for
 from diptych.models._batches import batches
-from diptych.models.pretrained_backbone._answers import answers
+from diptych.models.pretrained_backbone._answers import answers, reading_a_prompt
 from diptych.models.pretrained_backbone._public_files import Public, public_from_config, read_public, write_public
 from diptych.models.pretrained_backbone._public_paligemma import PrefixReader
 from diptych.models.pretrained_backbone._public_processor import PublicProcessor
@@ -114,13 +113,11 @@ class PublicPredictor(Predictor):
         """
         same_length(visuals, texts, Verb.TEXT_LIKELIHOOD)
         same_length(visuals, prompts, Verb.TEXT_LIKELIHOOD)
-        sums, counts = [torch.zeros(0, dtype=torch.float64)], [torch.zeros(0, dtype=torch.int64)]
+        parts = []
         for some in batches(list(zip(visuals, prompts, texts, strict=True)), PREDICTION_BATCH):
             rows = [self._answered(visual, prompt, text) for visual, prompt, text in some]
-            chances_B, counts_B = answer_chances(self.module, joined(self._here(rows), self.reader.pad_id))
-            sums.append(chances_B.cpu())
-            counts.append(counts_B.cpu())
-        return Likelihood(torch.cat(sums), torch.cat(counts))
+            parts.append(answer_chances(self.module, joined(self._here(rows), self.reader.pad_id)))
+        return Likelihood.joined(parts)
 
     def answer(
         self, visuals: Sequence[Any], questions: Sequence[str], choices: Sequence[Sequence[str]] | None = None
@@ -146,14 +143,9 @@ class PublicPredictor(Predictor):
         return self._read([Turn("user", asked), Turn("assistant", text)], images, opens=False)
 
     def _read(self, turns: Sequence[Turn], images: Sequence[Image], opens: bool) -> Row:
-        try:
+        with reading_a_prompt():
             read = self.reader.opened if opens else self.reader.read
             return read(turns, images, "prompt")
-        except BadSample as bad:
-            kind = TextTooLong if bad.reason == "conversation too long" else DiptychError
-            raise kind(f"this prompt cannot be read: {bad.detail or bad.reason}") from bad
-        except DataError as error:
-            raise DiptychError(f"this prompt cannot be read: {error}") from error
 
     def _here(self, rows: Sequence[Row]) -> tuple[Row, ...]:
         return PublicBatch(("",) * len(rows), tuple(rows)).to(self.device).rows
