@@ -16,7 +16,7 @@ def fingerprint(name: str) -> str:
 
 def committed(name: str) -> dict[str, str]:
     """Commit and date of the definition; ends the program where it or the threshold has changes of its own."""
-    files = [f"{name}.py", *(path.name for path in HERE.glob("_*.py"))]
+    files = [f"{name}.py", *(path.name for path in HERE.glob("_*.py")), "_measures"]
     if changed := _git("status", "--porcelain", "--", *files):
         sys.exit(
             f"definition and threshold must be committed before the runs; commit these, or give --draft:\n{changed}"
