@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from diptych.commands._engine import engine_of
 from diptych.commands.study import study
 from diptych.evaluation.reporting.format import MISSING
 from diptych.guide.evidence import OWN, extract
@@ -40,7 +41,8 @@ def main() -> int:
     if options.recipes:
         kept = tuple(one for one in config.options if one.partition(".")[0] in options.recipes)
         config = replace(config, recipes=tuple(options.recipes), options=kept)
-    code = study(config, options.out, options.processes, report_only=options.publish)
+    engine = None if options.publish else engine_of(options.out, config.device, config.threads, options.processes)
+    code = study(config, options.out, engine)
     if options.publish:
         publish(json.loads((options.out / "study.json").read_text(encoding="utf-8")))
     return code

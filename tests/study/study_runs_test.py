@@ -13,6 +13,7 @@ from diptych.commands.study import main as study_command
 from diptych.study import one_run
 from diptych.study.config import StudyBudget, StudyConfig, StudyRun, claim
 from diptych.study.findings import read_runs, table
+from diptych.study.local import Local
 from diptych.study.queue import run_all
 
 SMALL = ("--batch_size", "4", "--image.size", "32", "--model.vision.image_size", "32")
@@ -65,8 +66,8 @@ def test_an_interrupt_saves_and_the_study_goes_on(tmp_path: Path) -> None:
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
-        run_all(runs, tmp_path, 1, print)
+        run_all(runs, tmp_path, Local(1, print), print)
     saved = list((tmp_path / "clip_tiny-0" / "checkpoints").iterdir())
     assert len(saved) == 1 and not (tmp_path / "clip_tiny-0" / "failed.json").exists()
-    run_all(runs, tmp_path, 1, print)
+    run_all(runs, tmp_path, Local(1, print), print)
     assert (tmp_path / "clip_tiny-0" / "finished.json").is_file()

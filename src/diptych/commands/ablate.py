@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +10,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # at run time they are imported where they are used, so that help answers without torch
     from diptych.study.ablation import AblationConfig
     from diptych.study.findings import RunRecord
+    from diptych.study.queue import Engine
 
 
 def main(arguments: list[str]) -> int:
     """`diptych ablate --samples 25600 --seeds 5 --out runs/mm1`; `diptych ablate my_arms.json --seconds 120`."""
+    from diptych.commands._engine import add_engine_options, engine_of
+
     parser = argparse.ArgumentParser(prog="diptych ablate", description=__doc__)
     parser.add_argument("arms", nargs="?", type=Path, help="a JSON file of a base and its changes (default: MM1's)")
     parser.add_argument("--data", default="", help="what all train on, and are evaluated on (default: the file's)")
@@ -26,13 +28,18 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--factors", nargs="*", default=[], help="only these of the file's factors")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="change fields of the base")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"), help="where runs, table and page go")
-    parser.add_argument("--processes", type=int, default=0, help="runs at a time (default: one a core, or a GPU)")
+    add_engine_options(parser)
     parser.add_argument("--threads", type=int, default=1, help="torch's, of each run; 0 for the recipe's own")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--report", action="store_true", help="only write the page of what is there")
     options = parser.parse_args(arguments)
     command = f"diptych ablate {shlex.join(arguments)}".rstrip()
-    return ablate(_config(options), command, options.out, options.processes, report_only=options.report)
+    engine = (
+        None
+        if options.report
+        else engine_of(options.out, options.device, options.threads, options.processes, options.ray)
+    )
+    return ablate(_config(options), command, options.out, engine)
 
 
 def _config(options: argparse.Namespace) -> AblationConfig:
@@ -48,22 +55,22 @@ def _config(options: argparse.Namespace) -> AblationConfig:
     return config.with_base(options.set).of_factors(options.factors)
 
 
-def ablate(config: AblationConfig, command: str, out: Path, processes: int, *, report_only: bool = False) -> int:
-    """Runs what is missing, and writes table and page; 1 when nothing at all finished."""
-    from diptych.core.errors import ConfigError
+def ablate(config: AblationConfig, command: str, out: Path, engine: Engine | None) -> int:
+    """Runs what is missing, and writes table and page; 1 when nothing at all finished.
+
+    Args:
+        engine: None to write the page of what is there.
+    """
     from diptych.study.ablation_page import write_ablation_page
     from diptych.study.effects import write_effects
     from diptych.study.findings import read_runs
     from diptych.study.parting import with_test_part
     from diptych.study.queue import run_all
 
-    if processes < 0:
-        raise ConfigError(f"{processes} processes: give 1 or more, or 0 for one a core")
     config.check()
     config = with_test_part(config, out)
-    if not report_only:
-        gpus = _gpus() if config.device == "cuda" else 0
-        run_all(config.runs(), out, processes or gpus or os.cpu_count() or 1, print, gpus)
+    if engine is not None:
+        run_all(config.runs(), out, engine, print)
     runs = read_runs(config, out)
     write_effects(config, runs, out / "ablation.json")
     write_ablation_page(config, runs, command, out / "ablation.html")
@@ -93,9 +100,3 @@ def print_effects(config: AblationConfig, runs: list[RunRecord]) -> None:
     for run in runs:
         if run.finished is None:
             print(f"{run.recipe}, seed {run.seed}: {run.why}")
-
-
-def _gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()

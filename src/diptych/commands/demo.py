@@ -21,13 +21,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--processes", type=int, default=0, help="runs at a time (default: one a core)")
     options = parser.parse_args(arguments)
 
+    from diptych.commands._engine import engine_of
     from diptych.commands.study import study
     from diptych.core.errors import MissingExtra
     from diptych.study.small import small_study
 
     if find_spec("transformers") is None:  # said now, not after minutes of the first recipe
         raise MissingExtra("transformers", "all", "the demo's family on pretrained backbones")
-    started = time.perf_counter()
-    code = study(small_study(1, options.samples, options.limit), options.out, options.processes)
+    started, config = time.perf_counter(), small_study(1, options.samples, options.limit)
+    code = study(config, options.out, engine_of(options.out, config.device, config.threads, options.processes))
     print(f"{time.perf_counter() - started:.0f} seconds")
     return code

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # at run time they are imported where they are used, so that help answers without torch
     from diptych.study.config import StudyConfig
     from diptych.study.findings import RunRecord
+    from diptych.study.queue import Engine
 
 
 def main(arguments: list[str]) -> int:
     """`diptych study clip_tiny coca_tiny --data PATH --samples 64000 --seeds 5 --out runs/study`."""
+    from diptych.commands._engine import add_engine_options, engine_of
     from diptych.study.config import FAMILIES, SCENES, StudyBudget, StudyConfig
 
     parser = argparse.ArgumentParser(prog="diptych study", description=__doc__)
@@ -25,7 +26,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seeds", type=int, default=1, help="how many runs of each (default 1)")
     parser.add_argument("--limit", type=int, default=400, help="samples of an evaluation (default 400)")
     parser.add_argument("--out", type=Path, default=Path("runs/study"), help="where runs, table and page go")
-    parser.add_argument("--processes", type=int, default=0, help="runs at a time (default: one a core, or a GPU)")
+    add_engine_options(parser)
     parser.add_argument("--threads", type=int, default=1, help="torch's, of each run; 0 for each recipe's own")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--set", nargs="*", default=[], metavar="RECIPE.FIELD=VALUE", help="change one recipe's fields")
@@ -43,12 +44,20 @@ def main(arguments: list[str]) -> int:
         threads=options.threads,
         device=options.device,
     )
-    return study(config, options.out, options.processes, report_only=options.report)
+    engine = (
+        None
+        if options.report
+        else engine_of(options.out, options.device, options.threads, options.processes, options.ray)
+    )
+    return study(config, options.out, engine)
 
 
-def study(config: StudyConfig, out: Path, processes: int, *, report_only: bool = False) -> int:
-    """Runs what is missing, and writes table and page; 1 when nothing at all finished."""
-    from diptych.core.errors import ConfigError
+def study(config: StudyConfig, out: Path, engine: Engine | None) -> int:
+    """Runs what is missing, and writes table and page; 1 when nothing at all finished.
+
+    Args:
+        engine: None to write the page of what is there.
+    """
     from diptych.study.findings import read_runs
     from diptych.study.page import write_page
     from diptych.study.parting import with_test_part
@@ -56,26 +65,17 @@ def study(config: StudyConfig, out: Path, processes: int, *, report_only: bool =
     from diptych.study.record import write_record
     from diptych.training.configured import recipe
 
-    if processes < 0:
-        raise ConfigError(f"{processes} processes: give 1 or more, or 0 for one a core")
     for name in config.recipes:
         recipe(name)  # a wrong name is told before anything runs
     config = with_test_part(config, out)
-    if not report_only:
-        gpus = _gpus() if config.device == "cuda" else 0
-        run_all(config.runs(), out, processes or gpus or os.cpu_count() or 1, print, gpus)
+    if engine is not None:
+        run_all(config.runs(), out, engine, print)
     runs = read_runs(config, out)
     write_record(config, runs, out / "study.json")
     write_page(config, runs, out / "study.html")
     print_table(config, runs)
     print((out / "study.html").resolve())
     return 0 if any(run.finished for run in runs) else 1
-
-
-def _gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()
 
 
 def print_table(config: StudyConfig, runs: list[RunRecord]) -> None:

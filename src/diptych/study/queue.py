@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from queue import SimpleQueue
+from subprocess import Popen
+from typing import Protocol
 
 from diptych.core.storage import storage_errors
 from diptych.study.config import StudyRun, claim
@@ -20,79 +18,64 @@ LOG = "log.txt"
 Tell = Callable[[str], None]
 
 
-def run_all(runs: Sequence[StudyRun], out: Path, processes: int, tell: Tell, gpus: int = 0) -> None:
+class Engine(Protocol):
+    """Where the runs of a study are done: processes of this machine, or machines of a cluster."""
+
+    def outcomes(self, folders: Sequence[Path]) -> Iterator[str]:
+        """Does the runs of these folders, some at a time: a sentence of each, as it ends."""
+        ...
+
+    def stop(self) -> None:
+        """Interrupts what is going on, and waits until it has saved."""
+        ...
+
+
+def run_all(runs: Sequence[StudyRun], out: Path, engine: Engine, tell: Tell) -> None:
     """Does what is not finished yet.
 
     Args:
-        processes: runs at a time.
-        tell: is told what begins and what ends.
-        gpus: of this machine; each of the runs at a time has one of them to itself.
+        tell: is told what ends.
 
     Raises:
-        ConfigError: a folder holds a run of another study; nothing is begun then.
+        ConfigError: a folder holds a run of another study, or the engine cannot do this study; nothing is begun then.
         KeyboardInterrupt: Ctrl-C came; the runs that were going on have saved what they had.
     """
     for run in runs:
         claim(run, out / run.name)
-    waiting = [run for run in runs if not (out / run.name / FINISHED).is_file()]
+    waiting = [out / run.name for run in runs if not (out / run.name / FINISHED).is_file()]
     if finished := len(runs) - len(waiting):
         tell(f"{finished} of {len(runs)} runs are finished already")
-    places = Places(processes, gpus, tell)
-    with ThreadPoolExecutor(processes) as pool:
-        begun = {pool.submit(places.run, out / run.name): run for run in waiting}
-        try:
-            for number, future in enumerate(as_completed(begun), finished + 1):
-                tell(f"{number}/{len(runs)} {_outcome(out / begun[future].name, future.result())}")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            places.stop()
-            raise
+    if not waiting:
+        return
+    try:
+        for number, outcome in enumerate(engine.outcomes(waiting), finished + 1):
+            tell(f"{number}/{len(runs)} {outcome}")
+    except BaseException:
+        engine.stop()
+        raise
 
 
-class Places:
-    """So many runs at a time, each in a process with a session of its own: Ctrl-C comes to it from here, once."""
+def begin(folder: Path, environment: dict[str, str] | None = None) -> Popen[bytes]:
+    """The process of a run, in a session of its own: what it prints goes to the folder's log.
 
-    def __init__(self, count: int, gpus: int, tell: Tell) -> None:
-        self._free: SimpleQueue[int] = SimpleQueue()
-        for place in range(count):
-            self._free.put(place)
-        self._gpus, self._tell = gpus, tell
-        self._going: dict[int, subprocess.Popen[bytes]] = {}
-        self._stopped = False
+    Args:
+        environment: beside that of this process.
 
-    def run(self, folder: Path) -> int:
-        """Waits for a free place, then for the run's process; its exit code."""
-        place = self._free.get()
-        try:
-            if self._stopped:
-                return 130
-            self._tell(f"{folder.name} begins")
-            with storage_errors(folder), (folder / LOG).open("a", encoding="utf-8") as log:
-                self._going[place] = subprocess.Popen(
-                    [sys.executable, "-m", "diptych.study.one_run", str(folder)],
-                    stdout=log,
-                    stderr=log,
-                    env=self._environment(place),
-                    start_new_session=True,
-                )
-            return self._going[place].wait()
-        finally:
-            self._free.put(place)
-
-    def stop(self) -> None:
-        """Interrupts what is going on, and waits until it has saved."""
-        self._stopped = True
-        for process in self._going.values():
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-        for process in self._going.values():
-            process.wait()
-
-    def _environment(self, place: int) -> dict[str, str]:
-        return {**os.environ, **({"CUDA_VISIBLE_DEVICES": str(place % self._gpus)} if self._gpus else {})}
+    Raises:
+        StorageError: the log cannot be written.
+    """
+    with storage_errors(folder), (folder / LOG).open("a", encoding="utf-8") as log:
+        return Popen(
+            [sys.executable, "-m", "diptych.study.one_run", str(folder)],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+        )
 
 
-def _outcome(folder: Path, code: int) -> str:
+def outcome(folder: Path, code: int) -> str:
+    """What came of a run whose process ended with this code."""
     if code == 0:
         return f"{folder.name} is finished"
     if (folder / FAILED).is_file():
