@@ -102,6 +102,7 @@ def test_paths_with_signs_in_them(tmp_path: Path) -> None:
         ("{tmp}/none.tar", r"no data at .*/none\.tar"),
         ("{tmp}/*.tar", r"no file matches .*/\*\.tar"),
         ("{tmp}/empty", "empty holds no pictures: nothing to read"),
+        ("{tmp}/loose", r"loose holds 2 pictures of which nothing is said: give a table of their captions in .*\.csv"),
         ("{tmp}/notes.txt", r"notes\.txt is no kind of data known here: expected \.tar, \.parquet"),
         ("ftpx://server/a.tar", "cannot read ftpx://server/a.tar: Protocol not known: ftpx"),
         ("ftpx://server/*.tar", r"cannot read ftpx://server/\*\.tar: Protocol not known: ftpx"),
@@ -111,6 +112,9 @@ def test_paths_with_signs_in_them(tmp_path: Path) -> None:
 )
 def test_wrong_references_are_one_sentence(tmp_path: Path, reference: str, sentence: str) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "loose").mkdir()
+    for name in ("1.jpg", "2.PNG", "notes.txt"):
+        (tmp_path / "loose" / name).write_bytes(b"")
     (tmp_path / "notes.txt").write_text("x")
     with fsspec.open("memory://a-folder/a.tar", "wb") as file:
         file.write(b"")

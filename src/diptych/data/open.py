@@ -119,8 +119,21 @@ def _open(where: str, options: Mapping[str, str], split: str) -> Source:
         return HuggingFaceSource(where.removeprefix("hf:"), words, fields)
     source = _open_files(where, split, fields)
     if len(source) == 0:
-        raise DataError(f"{where} holds no pictures: nothing to read")
+        raise _nothing_in(Path(where))
     return source
+
+
+def _nothing_in(place: Path) -> DataError:
+    """Why there is nothing to read: no pictures, or pictures of which nothing is said."""
+    from diptych.data.sources._tar_members import PICTURES
+
+    files = place.iterdir() if place.is_dir() else ()
+    if loose := sum(path.suffix.lower().removeprefix(".") in PICTURES for path in files):
+        return DataError(
+            f"{place} holds {loose} pictures of which nothing is said: give a table of their captions in "
+            f"{place / 'captions.csv'} (columns image and caption), or a folder for each class"
+        )
+    return DataError(f"{place} holds no pictures: nothing to read")
 
 
 def has_training_split(reference: str, split: str) -> bool:

@@ -53,8 +53,9 @@ class CocaRun(PairsRun):
 
     def _task(self, context: Context) -> coca.CocaTask:
         tokenizer = fitted_tokenizer(context)
-        settings = ImageTextConfig(self.image, TextPreprocessing(self.context))
-        sizes = self.model.with_vocabulary(tokenizer.vocab_size)
+        words = TextPreprocessing(self.context, pad_to_max=self.model.text_end == "open_clip")
+        settings = ImageTextConfig(self.image, words)
+        sizes = self.model.with_vocabulary(tokenizer.vocab_size).for_texts(self.context, tokenizer.pad_id)
         return coca.CocaTask(sizes, ImageTextProcessor(settings, tokenizer), self.weights)
 
 

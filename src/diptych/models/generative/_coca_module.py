@@ -32,6 +32,7 @@ class DecoderConfig:
     Attributes:
         lower: blocks of the half that reads text alone.
         upper: blocks of the half that reads the picture too.
+        pad_id: the token that the mask of `text_end` "open_clip" takes for padding.
     """
 
     vocab_size: int = 64_000
@@ -42,6 +43,7 @@ class DecoderConfig:
     heads: int = 12
     hidden: int = 3072
     eps: float = 1e-5
+    pad_id: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,12 @@ class Config(ModelConfig):
     def with_vocabulary(self, size: int) -> Config:
         """The same sizes for another tokenizer."""
         return replace(self, text=replace(self.text, vocab_size=size))
+
+    def for_texts(self, longest: int, pad_id: int) -> Config:
+        """The same for texts of so many tokens at most, which `text_end` "open_clip" reads padded to the longest."""
+        if self.text_end == "after":
+            return self
+        return replace(self, text=replace(self.text, context=longest + 1, pad_id=pad_id))
 
 
 class Seen(NamedTuple):
@@ -187,7 +195,7 @@ class Coca(nn.Module):
         """The end token in the last place of a row, and a mask of padding that is shifted by one."""
         last_D = self.end_D + self.positions_TD[tokens_BT.shape[1]]
         x_BTD = torch.cat([x_BTD, last_D.expand(len(x_BTD), 1, -1)], dim=1)
-        real_BT = F.pad(tokens_BT != 0, (1, 0), value=True)
+        real_BT = F.pad(tokens_BT != self.config.text.pad_id, (1, 0), value=True)
         causal_TT = torch.ones(x_BTD.shape[1], x_BTD.shape[1], dtype=torch.bool, device=x_BTD.device).tril()
         states_BTD = self.lower(x_BTD, mask_BTS=causal_TT & real_BT[:, None])
         return Read(self._vector(states_BTD[:, -1]), states_BTD[:, :-1])

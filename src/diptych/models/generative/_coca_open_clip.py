@@ -20,8 +20,9 @@ from diptych.models.contrastive._open_clip import open_clip_preprocessing, visio
 from diptych.models.generative._coca_module import Config, DecoderConfig
 
 _VISION = {"pool_type": ("tok",), "attentional_pool": (True, "parallel", "cascade"), "final_ln_after_pool": (False,)}
-_PAD = 0
-"""open_clip's tokenizer pads with it, whatever it is, and its mask takes it for padding."""
+WEIGHTS = "open_clip_model"
+EPS = 1e-5
+"""Of every norm of open_clip's decoder."""
 
 
 def read_config(folder: Path) -> Config:
@@ -49,6 +50,7 @@ def read_config(folder: Path) -> Config:
         upper=upper.get("layers", 12),
         heads=plain.get("heads", 8),
         hidden=int(plain.get("width", 512) * plain.get("mlp_ratio", 4.0)),
+        pad_id=plain.get("pad_id", 0),
     )
     queries = int(model["vision_cfg"].get("attn_pooler_queries", 256))
     return Config(
@@ -68,7 +70,7 @@ def read_processor(folder: Path, config: Config) -> ImageTextProcessor:
     plain = read_json(folder / OPEN_CLIP_CONFIG)
     image = open_clip_preprocessing(plain.get("preprocess_cfg", {}), config.vision.image_size)
     tokenizer = Tokenizer.from_folder(folder)
-    padded = Tokenizer(tokenizer.backend, tokenizer.start_id, tokenizer.end_id, _PAD)
+    padded = Tokenizer(tokenizer.backend, tokenizer.start_id, tokenizer.end_id, config.text.pad_id)
     words = TextPreprocessing(config.text.context - 1, pad_to_max=True)
     return ImageTextProcessor(ImageTextConfig(image, words), padded)
 

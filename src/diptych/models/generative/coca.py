@@ -47,6 +47,7 @@ from diptych.models._public_folder import read_weights
 from diptych.models.generative import _coca_open_clip as public
 from diptych.models.generative._captioning import Beginning, beginning_of, joined, likelihood_rows
 from diptych.models.generative._coca_decoder import CocaDecoder
+from diptych.models.generative._coca_export import write_folder
 from diptych.models.generative._coca_module import Coca, Config, DecoderConfig, Seen
 from diptych.objectives.autoregressive import next_token_labels, next_token_loss, token_log_probabilities
 from diptych.objectives.contrastive import CLIP_SCALE_MAX, info_nce
@@ -221,10 +222,17 @@ class CocaPredictor(OnBackbonePredictor[Config, Coca]):
         """The module with fresh weights.
 
         Raises:
-            ConfigError: captions may be longer than the positions, or the tokenizer is of another size.
+            ConfigError: captions may be longer than the positions, the tokenizer is of another size, or texts are not
+                padded as the mask of `text_end` takes them.
         """
-        check_texts(config.text, processor.config.text, processor.tokenizer)
-        image = processor.config.image
+        texts, image = processor.config.text, processor.config.image
+        check_texts(config.text, texts, processor.tokenizer)
+        padded = texts.pad_to_max and (texts.max_length + 1, processor.tokenizer.pad_id)
+        if config.text_end == "open_clip" and padded != (config.text.context, config.text.pad_id):
+            raise ConfigError(
+                f"text_end 'open_clip' reads texts that are padded to {config.text.context - 1} tokens with "
+                f"{config.text.pad_id}, and the processor does not make them"
+            )
         return Coca(config, image.mean, image.std, backbone)
 
 
@@ -252,6 +260,15 @@ def weights_from(reference: str | Path) -> CocaPredictor:
     config = public.read_config(folder)
     processor = public.read_processor(folder, config)
     module = CocaPredictor.build(config, processor)
-    weights = read_weights(folder, stem="open_clip_model", legacy="open_clip_pytorch_model.bin")
+    weights = read_weights(folder, stem=public.WEIGHTS, legacy="open_clip_pytorch_model.bin")
     tables.load_into(module, tables.read(public.entries(config), public.unpacked(weights), folder), folder)
     return CocaPredictor(config, processor, module, folder.name)
+
+
+def export_to(predictor: CocaPredictor, folder: Path) -> None:
+    """Writes an open_clip CoCa folder.
+
+    Raises:
+        ConfigError: the model is not built as open_clip's.
+    """
+    write_folder(predictor.module, predictor.processor, predictor.name, folder)
