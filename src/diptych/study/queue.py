@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from subprocess import Popen
+from types import FrameType
 from typing import Protocol
 
 from diptych.core.storage import storage_errors
@@ -38,7 +42,7 @@ def run_all(runs: Sequence[StudyRun], out: Path, engine: Engine, tell: Tell) -> 
 
     Raises:
         ConfigError: a folder holds a run of another study, or the engine cannot do this study; nothing is begun then.
-        KeyboardInterrupt: Ctrl-C came; the runs that were going on have saved what they had.
+        KeyboardInterrupt: Ctrl-C or SIGTERM came; the runs that were going on have saved what they had.
     """
     for run in runs:
         claim(run, out / run.name)
@@ -48,11 +52,29 @@ def run_all(runs: Sequence[StudyRun], out: Path, engine: Engine, tell: Tell) -> 
     if not waiting:
         return
     try:
-        for number, outcome in enumerate(engine.outcomes(waiting), finished + 1):
-            tell(f"{number}/{len(runs)} {outcome}")
+        with _ended_as_by_hand():
+            for number, outcome in enumerate(engine.outcomes(waiting), finished + 1):
+                tell(f"{number}/{len(runs)} {outcome}")
     except BaseException:
         engine.stop()
         raise
+
+
+@contextmanager
+def _ended_as_by_hand() -> Iterator[None]:
+    """SIGTERM, from a queue of jobs or `kill`, is as Ctrl-C: no process of a run may be left behind alone."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def begin(folder: Path, environment: dict[str, str] | None = None) -> Popen[bytes]:

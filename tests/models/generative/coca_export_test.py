@@ -85,8 +85,8 @@ def test_what_open_clip_cannot_be_told_is_refused_by_the_options_that_would_do(t
     with pytest.raises(ConfigError) as refused:
         export(predictor(replace(CocaConfig.tiny(image_size=32), width=96)), tmp_path / "exported")
     assert str(refused.value).endswith(
-        "a model is trained with --model.text_end open_clip --model.reads_apart True --model.vision.pooling cls "
-        "--model.vision.pre_norm True --model.vision.patch_bias False"
+        "a model is trained with --model.text_end open_clip --model.reads_apart --model.vision.pooling cls "
+        "--model.vision.pre_norm --model.vision.no-patch_bias"
     )
     assert not (tmp_path / "exported").exists()
     with pytest.raises(ConfigError, match=r"trained with --model.vision.width 96$"):

@@ -152,7 +152,7 @@ def write(
     """
     if config.box_geometry:
         raise ConfigError(
-            "transformers' VisualBertForPreTraining embeds no box geometry: train with --model.box_geometry false to "
+            "transformers' VisualBertForPreTraining embeds no box geometry: train with --model.no-box_geometry to "
             "export"
         )
     state = {

@@ -16,7 +16,12 @@ import torch
 from torch import Tensor
 
 from diptych.core.errors import CheckpointError, ConfigError
-from diptych.data.batches.image_text import ImageTextConfig, ImageTextProcessor, TextPreprocessing
+from diptych.data.batches.image_text import (
+    ImagePreprocessing,
+    ImageTextConfig,
+    ImageTextProcessor,
+    TextPreprocessing,
+)
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.causal_block import CausalConfig
 from diptych.models._public_folder import read_json, read_weights
@@ -27,9 +32,10 @@ from diptych.models.generative._picture_codes import EncodedPictures, PictureCod
 from diptych.models.image_tokenizer import _chameleon, vq
 
 _CODE, _DIGITS = "IMGIMG", "ABCDEFGHIJ"
-_BEGIN, _FINISH = "<racm3:break>", "<eoss>"
-_TOKENIZER = "model.vqmodel."
+BEGIN, FINISH = "<racm3:break>", "<eoss>"
+PICTURES = "model.vqmodel."
 _PLAIN = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": False}
+_PREPROCESSING, _BILINEAR = "preprocessor_config.json", 2
 WITH_DECODER = "vqgan"
 """A folder inside, with the whole tokenizer of pictures."""
 
@@ -69,13 +75,13 @@ def read_folder(folder: Path) -> PublicChameleon:
     plain = read_json(folder / "config.json")
     trunk, (places, order) = _trunk(plain, folder), _places(plain.get("vocabulary_map") or {}, folder)
     weights = read_weights(folder)
-    pictures = {name.removeprefix(_TOKENIZER): one for name, one in weights.items() if name.startswith(_TOKENIZER)}
-    rest = {name: one for name, one in weights.items() if not name.startswith(_TOKENIZER)}
+    pictures = {name.removeprefix(PICTURES): one for name, one in weights.items() if name.startswith(PICTURES)}
+    rest = {name: one for name, one in weights.items() if not name.startswith(PICTURES)}
     codes, found = _tokenizer(plain, pictures, folder)
     if len(order) != codes.vocabulary:
         raise CheckpointError(f"{folder}: {len(order)} tokens of pictures, and a codebook of {codes.vocabulary}")
     found["quantizer.codebook_KC"] = found["quantizer.codebook_KC"][order]
-    state = read(_entries(trunk.depth), rest, folder) | {f"tokenizer.{name}": one for name, one in found.items()}
+    state = read(trunk_entries(trunk.depth), rest, folder) | {f"tokenizer.{name}": one for name, one in found.items()}
     context = int(plain.get("max_position_embeddings", 4096))
     processor = _processor(folder, codes, context)
     return PublicChameleon(folder, trunk, codes, int(plain["vocab_size"]), context, places, processor, state)
@@ -100,14 +106,14 @@ def _trunk(plain: Mapping[str, Any], where: Path) -> CausalConfig:
 def _places(vocabulary: Mapping[str, int], where: Path) -> tuple[Places, Tensor]:
     """Where pictures lie in the vocabulary; the code of each of its tokens, in the order of the tokens."""
     tokens = sorted((number, name) for name, number in vocabulary.items() if name.startswith(_CODE))
-    if missing := [name for name in (_BEGIN, _FINISH) if name not in vocabulary]:
+    if missing := [name for name in (BEGIN, FINISH) if name not in vocabulary]:
         raise CheckpointError(f"{where}: vocabulary_map of config.json lacks {missing[0]}")
     if not tokens or [number for number, _ in tokens] != list(range(tokens[0][0], tokens[0][0] + len(tokens))):
         raise CheckpointError(f"{where}: the tokens of pictures ({_CODE}...) do not lie together in vocabulary_map")
     order = [int("".join(str(_DIGITS.index(one)) for one in name[len(_CODE) : -1])) for _, name in tokens]
     if sorted(order) != list(range(len(order))):
         raise CheckpointError(f"{where}: the tokens of pictures in vocabulary_map do not count every code once")
-    return Places(tokens[0][0], vocabulary[_BEGIN], vocabulary[_FINISH]), torch.tensor(order)
+    return Places(tokens[0][0], vocabulary[BEGIN], vocabulary[FINISH]), torch.tensor(order)
 
 
 def _tokenizer(
@@ -122,7 +128,7 @@ def _tokenizer(
         if not beside.whole or beside.config != config:
             raise CheckpointError(f"{folder / WITH_DECODER} holds no decoder of pictures, or one of other sizes")
         state, whole = beside.state, True
-    image = _chameleon.processor_of(size).image
+    image = _image(folder, size)
     if whole:
         sizes = vq.Config(config.autoencoder, config.quantizer)
         return VqPictures(image_size=size, mean=image.mean, std=image.std, tokenizer=sizes), state
@@ -131,12 +137,34 @@ def _tokenizer(
 
 def _processor(folder: Path, codes: PictureCodes, context: int) -> ImageTextProcessor:
     rows, columns = codes.grid()
-    image = replace(_chameleon.processor_of(codes.image_size).image)
-    settings = ImageTextConfig(image, TextPreprocessing(context - rows * columns - 2))
+    settings = ImageTextConfig(_image(folder, codes.image_size), TextPreprocessing(context - rows * columns - 2))
     return ImageTextProcessor(settings, Tokenizer.from_folder(folder))
 
 
-def _entries(depth: int) -> list[Entry]:
+def _image(folder: Path, size: int) -> ImagePreprocessing:
+    """How pictures are prepared: as Chameleon's are, or as the folder says."""
+    image = _chameleon.processor_of(size).image
+    if not (folder / _PREPROCESSING).is_file():
+        return image
+    plain = read_json(folder / _PREPROCESSING)
+    scale = 255 * float(plain.get("rescale_factor", _chameleon.PIXEL_FACTOR))
+    mean, std = (plain.get(name, (1.0, 1.0, 1.0)) for name in ("image_mean", "image_std"))
+    return replace(
+        image,
+        resize="shorter_crop" if plain.get("do_center_crop", True) else "squash",
+        mean=(mean[0] / scale, mean[1] / scale, mean[2] / scale),
+        std=(std[0] / scale, std[1] / scale, std[2] / scale),
+        kernel="bilinear" if plain.get("resample") == _BILINEAR else "bicubic",
+    )
+
+
+def name_of(code: int) -> str:
+    """A code's token, as their vocabulary spells it: a letter for each digit."""
+    return f"{_CODE}{''.join(_DIGITS[int(digit)] for digit in str(code))}Z"
+
+
+def trunk_entries(depth: int) -> list[Entry]:
+    """Which weight of the trunk, with embedding and head, is which of ours."""
     found = [
         Entry("embedding.weight", ("model.embed_tokens.weight",)),
         Entry("trunk.norm.weight", ("model.norm.weight",)),

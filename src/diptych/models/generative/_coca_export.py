@@ -60,23 +60,23 @@ def write_folder(module: Coca, processor: ImageTextProcessor, name: str, folder:
 def _check(config: Config) -> None:
     """Refuses what open_clip's CoCa cannot be told, by the names of the options."""
     vision, text = config.vision, config.text
-    found: list[tuple[str, object, object]] = [
-        ("text_end", config.text_end, "open_clip"),
-        ("reads_apart", config.reads_apart, True),
-        ("width", config.width, text.width),
-        ("text.hidden", text.hidden, 4 * text.width),
-        ("text.eps", text.eps, EPS),
-        ("vision.pooling", vision.pooling, "cls"),
-        ("vision.class_tokens", vision.class_tokens, 1),
-        ("vision.pre_norm", vision.pre_norm, True),
-        ("vision.patch_bias", vision.patch_bias, False),
-        ("vision.activation", vision.activation, Activation.GELU),
-        ("vision.eps", vision.eps, EPS),
-        ("vision.backbone_channels", vision.backbone_channels, 0),
-    ]
-    if config.pooling != "shared":  # open_clip's norm before two poolers has the width of what comes after them
-        found.append(("vision.width", vision.width, text.width))
-    if other := [f"--model.{name} {wanted}" for name, here, wanted in found if here != wanted]:
+    asked = {
+        "text_end open_clip": config.text_end == "open_clip",
+        "reads_apart": config.reads_apart,
+        f"width {text.width}": config.width == text.width,
+        f"text.hidden {4 * text.width}": text.hidden == 4 * text.width,
+        f"text.eps {EPS}": text.eps == EPS,
+        "vision.pooling cls": vision.pooling == "cls",
+        "vision.class_tokens 1": vision.class_tokens == 1,
+        "vision.pre_norm": vision.pre_norm,
+        "vision.no-patch_bias": not vision.patch_bias,
+        f"vision.activation {Activation.GELU.name}": vision.activation is Activation.GELU,
+        f"vision.eps {EPS}": vision.eps == EPS,
+        "vision.backbone_channels 0": vision.backbone_channels == 0,
+        # open_clip's norm before two poolers has the width of what comes after them
+        f"vision.width {text.width}": config.pooling == "shared" or vision.width == text.width,
+    }
+    if other := [f"--model.{option}" for option, met in asked.items() if not met]:
         raise ConfigError(
             f"open_clip's CoCa is built otherwise: to be shared, a model is trained with {' '.join(other)}"
         )

@@ -39,6 +39,7 @@ from diptych.data.words.tokenizer import Tokenizer, pad_tokens
 from diptych.layers.causal_block import CausalConfig
 from diptych.layers.conv_autoencoder import AutoencoderConfig
 from diptych.layers.quantizer import QuantizerConfig
+from diptych.models.generative._chameleon_export import write_folder
 from diptych.models.generative._chameleon_folder import PublicChameleon, read_folder
 from diptych.models.generative._document_layout import Places
 from diptych.models.generative._document_module import DocumentModel
@@ -233,3 +234,13 @@ def weights_from(reference: str | Path) -> ChameleonPredictor:
     module = ChameleonPredictor.build(config, public.processor)
     public.fill(module)
     return ChameleonPredictor(config, public.processor, module, public.path.name)
+
+
+def export_to(predictor: ChameleonPredictor, folder: Path) -> None:
+    """Writes a `transformers` ChameleonForConditionalGeneration folder; with a decoder of pictures in `vqgan`.
+
+    Raises:
+        ConfigError: the model has a part that ChameleonForConditionalGeneration does not.
+    """
+    config = predictor.config
+    write_folder(predictor.module, config.trunk, config.codes, predictor.processor, predictor.name, folder)

@@ -35,7 +35,7 @@ from diptych.models.image_tokenizer._tokenizer import TokenizerModel, TokenizerP
 MODEL_TYPE = "chameleon_vqgan"
 PIXEL_FACTOR = 0.0078
 """Of transformers' image processor: pixels become value * 0.0078 - 1."""
-_GROUPS = 32
+GROUPS = 32
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def sizes_of(plain: Mapping[str, Any], where: Path) -> tuple[ChameleonConfig, in
         channels=tuple(plain.get("base_channels", 128) * times for times in multipliers),
         blocks=plain.get("num_res_blocks", 2),
         latent=plain.get("latent_channels", 256),
-        groups=_GROUPS,
+        groups=GROUPS,
         attention=attends,
         attended=tuple(stage for stage in range(len(multipliers)) if attends and size // 2**stage in at),
     )
