@@ -91,3 +91,9 @@ def test_wrong_references(tmp_path: Path) -> None:
 def test_a_device_that_is_not_there() -> None:
     with pytest.raises(DeviceError, match="'cuda:63' is not there"):
         check_device(torch.device("cuda:63"))
+
+
+@pytest.mark.parametrize(("there", "kind"), [(True, "cuda"), (False, "cpu")])
+def test_auto_is_a_gpu_where_there_is_one(there: bool, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert check_device("auto") == torch.device(kind)

@@ -22,7 +22,7 @@ def test_runs_come_seed_by_seed_with_their_recipes_own_options() -> None:
 def test_the_command_names_everything() -> None:
     assert STUDY.command("there") == (
         "diptych study clip_tiny coca_tiny --data 'scenes?objects=1' --samples 64 --seeds 2 --limit 10 --threads 1 "
-        "--set clip_tiny.optimizer.lr=1e-3 clip_tiny.batch_size=8 coca_tiny.batch_size=4 --out there"
+        "--device cpu --set clip_tiny.optimizer.lr=1e-3 clip_tiny.batch_size=8 coca_tiny.batch_size=4 --out there"
     )
 
 

@@ -14,6 +14,7 @@ import torch
 import yaml
 from training_toys import HALF_WAY, PointSource, ToyRun, same, weights_in
 
+from diptych.capabilities.load import check_device
 from diptych.core.errors import ConfigError, DataError, DeviceError, MissingExtra
 from diptych.core.records.environment import environment
 from diptych.core.records.run_folder import RunFolder
@@ -49,6 +50,11 @@ def test_a_field_that_would_change_the_result_is_refused_by_name(run: RunFolder,
         fit(replace(HALF_WAY, **changes), run.path, resume=True)
     assert run.config.read_bytes() == before
     assert [folder.name for folder in run.saved()] == ["train-00000003"]
+
+
+def test_the_device_that_was_computed_on_is_on_record(run: RunFolder) -> None:
+    assert HALF_WAY.device == "auto"
+    assert yaml.safe_load(run.config.read_text())["device"] == str(check_device("auto"))
 
 
 def test_fields_that_only_say_how_may_change_and_the_result_does_not(finished: RunFolder, run: RunFolder) -> None:

@@ -21,6 +21,7 @@ from diptych.core.records.run_folder import RunFolder
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 PIPELINE_INDEX = "model_index.json"
+AUTO = "auto"
 _OF_OTHER_FRAMEWORKS = ["*.h5", "*.msgpack", "*.ot", "*.onnx", "*.onnx_data", "*.tflite", "*.mlpackage/*"]
 
 
@@ -29,15 +30,14 @@ def load(reference: str | Path, device: str | torch.device = "cpu") -> Predictor
 
     Args:
         reference: a run folder, a model folder, a Hugging Face or open_clip folder, or a hub id ("org/name").
-        device: where to put the weights.
+        device: where to put the weights; "auto" for a GPU where there is one.
 
     Raises:
         CheckpointError: nothing there, truncated, or of no known model.
         DeviceError: the device is not there.
     """
-    check_device(device)
-    predictor = _load_folder(folder_of(reference))
-    return predictor.to(device)
+    found = check_device(device)
+    return _load_folder(folder_of(reference)).to(found)
 
 
 def folder_of(reference: str | Path) -> Path:
@@ -52,15 +52,17 @@ def folder_of(reference: str | Path) -> Path:
 
 
 def check_device(device: str | torch.device) -> torch.device:
-    """The device, as torch knows it.
+    """The device, as torch knows it; "auto" is a CUDA device where torch sees one, and the CPU elsewhere.
 
     Raises:
         DeviceError: it is not there.
     """
+    if device == AUTO:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(device)
     except RuntimeError as error:
-        raise DeviceError(f"device '{device}' is none that torch knows: cpu, cuda, cuda:1, mps") from error
+        raise DeviceError(f"device '{device}' is none that torch knows: auto, cpu, cuda, cuda:1, mps") from error
     if found.type == "cuda" and torch.cuda.device_count() <= (found.index or 0):
         raise DeviceError(f"device '{device}' is not there: torch sees {torch.cuda.device_count()} CUDA devices")
     if found.type == "mps" and not torch.backends.mps.is_available():

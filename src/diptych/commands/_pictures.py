@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="write every answer to a .csv or .jsonl file")
     parser.add_argument("--html", type=Path, help="write a page with thumbnails, whole in one file")
     parser.add_argument("--open", action="store_true", help="open the page of --html in the browser")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default auto: a GPU, if any)")
     parser.add_argument("--batch-size", type=int, default=64, help="pictures the model sees at once (default 64)")
     parser.add_argument("--threads", type=int, default=2, help="that read and decode pictures (default 2)")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from diptych.capabilities.load import check_device
 from diptych.core.errors import ConfigError
 from diptych.core.records.footprint import Footprint
 from diptych.guide.calibration import (
@@ -92,12 +93,13 @@ def _precision(run: Run, device: Device) -> Precision:
 
 def _require_here(where: Fleet, run: Run) -> None:
     """A probe measures the machine that it runs on."""
-    if where.device == HOST and run.device == "cpu":
+    here = check_device(run.device)
+    if where.device == HOST and here.type == "cpu":
         return
-    name = torch.cuda.get_device_name() if run.device.startswith("cuda") and torch.cuda.is_available() else "cpu"
+    name = torch.cuda.get_device_name() if here.type == "cuda" else "cpu"
     if where.device.partition("-")[0].lower() not in name.replace(" ", "").lower():
         raise ConfigError(
-            f"--probe measures the machine it runs on, a {name} with --device {run.device}: plan it with --gpus "
+            f"--probe measures the machine it runs on, a {name} with --device {here}: plan it with --gpus "
             f"1x{HOST}, or probe where there is a {where.device} and say --device cuda"
         )
 

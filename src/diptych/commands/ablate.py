@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"), help="where runs, table and page go")
     add_engine_options(parser)
     parser.add_argument("--threads", type=int, default=1, help="torch's, of each run; 0 for the recipe's own")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default auto: a GPU, if any)")
     parser.add_argument("--report", action="store_true", help="only write the page of what is there")
     options = parser.parse_args(arguments)
     command = f"diptych ablate {shlex.join(arguments)}".rstrip()
@@ -43,6 +43,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _config(options: argparse.Namespace) -> AblationConfig:
+    from diptych.capabilities.load import check_device
     from diptych.study.ablation import MM1, read_arms
     from diptych.study.config import StudyBudget
 
@@ -50,7 +51,7 @@ def _config(options: argparse.Namespace) -> AblationConfig:
     budget = StudyBudget(options.samples if given else 25_600, options.seconds, options.flops)
     config = read_arms(
         options.arms or MM1, budget, data=options.data, seeds=options.seeds, limit=options.limit,
-        threads=options.threads, device=options.device,
+        threads=options.threads, device=str(check_device(options.device)),
     )  # fmt: skip
     return config.with_base(options.set).of_factors(options.factors)
 

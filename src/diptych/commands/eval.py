@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--split", default="test", help="of the data (default test)")
     parser.add_argument("--limit", type=int, help="look at so many samples only, chosen by a hash of the key")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default auto: a GPU, if any)")
     parser.add_argument("--out", type=Path, help="where to write (default: the run's evaluation folder)")
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="BENCHMARK.FIELD=VALUE", help="change a benchmark's settings"

@@ -28,10 +28,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/study"), help="where runs, table and page go")
     add_engine_options(parser)
     parser.add_argument("--threads", type=int, default=1, help="torch's, of each run; 0 for each recipe's own")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default auto: a GPU, if any)")
     parser.add_argument("--set", nargs="*", default=[], metavar="RECIPE.FIELD=VALUE", help="change one recipe's fields")
     parser.add_argument("--report", action="store_true", help="only write the page of what is there")
     options = parser.parse_args(arguments)
+
+    from diptych.capabilities.load import check_device
 
     given = options.samples or options.seconds or options.flops
     config = StudyConfig(
@@ -42,7 +44,7 @@ def main(arguments: list[str]) -> int:
         limit=options.limit,
         options=tuple(options.set),
         threads=options.threads,
-        device=options.device,
+        device=str(check_device(options.device)),
     )
     engine = (
         None

@@ -152,8 +152,7 @@ class StudyConfig:
         if self.budget.samples:
             budget = f"--samples {self.budget.samples}"
         words = ["diptych study", *self.recipes, f"--data '{self.data}'", budget, f"--seeds {self.seeds}"]
-        words += [f"--limit {self.limit}", f"--threads {self.threads}"]
-        words += [f"--device {self.device}"] if self.device != "cpu" else []
+        words += [f"--limit {self.limit}", f"--threads {self.threads}", f"--device {self.device}"]
         words += ["--set", *self.options] if self.options else []
         return " ".join([*words, f"--out {out}"])
 

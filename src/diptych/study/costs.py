@@ -6,8 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
+from diptych.capabilities.load import check_device
 from diptych.core.records.run_folder import RunFolder
 from diptych.core.seeding import seed_everything
 from diptych.data.loading.loader import Loader
@@ -42,7 +41,7 @@ class StageCost:
 def stage_costs(run: Run, place: RunFolder) -> tuple[StageCost, ...]:
     """Of each training stage of a finished run, in order."""
     known = json.loads((place.path / "costs.json").read_text(encoding="utf-8"))["stages"]
-    device = torch.device(run.device)
+    device = check_device(run.device)
     context = Context(run, place, device, World(), Watch(World(), run.stall_timeout))
     found = []
     for stage in run.stages():

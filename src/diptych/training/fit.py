@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def fit(run: Run, folder: Path | str, *, resume: bool = False) -> RunFolder:
         Interrupted: a signal came; the state is saved.
     """
     device = check_device(run.device)
+    run = replace(run, device=str(device))  # what "auto" came to is written down
     if run.threads:
         torch.set_num_threads(run.threads)
     place = RunFolder(Path(folder))

@@ -50,7 +50,7 @@ class Run(ABC):
         name: of the recipe.
         seed: of initialisation, order, draws and noise.
         data: where the samples come from ("scenes", a path, "hf:org/name"); `diptych list sources` says which kinds.
-        device: "cpu", "cuda", "mps".
+        device: "cpu", "cuda", "cuda:1", "mps"; "auto" for a CUDA device where there is one, else the CPU.
         precision: "bf16" runs forward and backward passes under autocast; weights stay fp32. "auto" does so where the
             device is faster that way: many processors are not.
         threads: torch's threads; 0 leaves torch's choice.
@@ -74,7 +74,7 @@ class Run(ABC):
     name: str = "run"
     seed: int = 0
     data: str = "scenes"
-    device: str = "cpu"
+    device: str = "auto"
     precision: Precision = "fp32"
     threads: int = 0
     loader_threads: int = 2

@@ -19,6 +19,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from diptych.capabilities.load import check_device
 from diptych.core.allocator import keep_large_blocks
 from diptych.core.errors import ConfigError, DiptychError
 from diptych.core.task import Batch
@@ -99,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _stages(run: Run, trial: Trial) -> list[Timed]:
-    idle = 0 if run.device.startswith("cuda") else resident()
+    idle = 0 if check_device(run.device).type == "cuda" else resident()
     found = []
     with throw_away(Path("runs")) as place:
         for stage, context, needed in trainings(run, place, lambda line: None):

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -54,6 +55,7 @@ def trainings(run: Run, place: RunFolder, tell: Tell) -> Iterator[tuple[Train, C
         tell: is told what is being done.
     """
     device = check_device(run.device)
+    run = replace(run, device=str(device))
     if run.threads:
         torch.set_num_threads(run.threads)
     write_text(place.config, yaml.safe_dump(to_plain(run), sort_keys=False))
