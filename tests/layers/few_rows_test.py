@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from diptych.layers import few_rows
-from diptych.layers.few_rows import ROWS, FewRowsLinear
+from diptych.layers.few_rows import ROWS, Blocked, FewRowsLinear, Turned
 
 
 def layer(bias: bool = True) -> FewRowsLinear:
@@ -63,3 +63,54 @@ def test_the_copy_is_neither_saved_nor_carried_along() -> None:
     assert copy.deepcopy(module)._copy._held is None
     torch.save(module, written := io.BytesIO())
     assert torch.load(io.BytesIO(written.getvalue()), weights_only=False)._copy._held is None
+
+
+blocked_order = pytest.mark.skipif(not few_rows._has_blocked_order(), reason="this build of torch has no blocked order")
+
+
+@blocked_order
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 2, 3, 16, ROWS])
+def test_in_float32_several_rows_read_the_blocked_order(rows: int, bias: bool) -> None:
+    module, x = layer(bias).float(), torch.randn(rows, 7)
+    with torch.inference_mode():
+        for shaped in (x, x[:, None]):
+            torch.testing.assert_close(module(shaped), F.linear(shaped, module.weight, module.bias))
+            assert module._copy._held is not None
+            assert isinstance(module._copy._held[1], Blocked if rows >= 3 else Turned)
+
+
+@blocked_order
+def test_a_changed_weight_is_brought_into_blocked_order_again() -> None:
+    module, x = layer().float(), torch.randn(4, 7)
+    with torch.no_grad():
+        module(x)
+        module.weight.mul_(2)
+        torch.testing.assert_close(module(x), F.linear(x, module.weight, module.bias))
+
+
+@blocked_order
+@pytest.mark.parametrize("blocked", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_what_it_gives_and_something_more(blocked: bool, bias: bool) -> None:
+    module, x, more = layer(bias).float(), torch.randn(4, 7), torch.randn(4, 5)
+    with torch.inference_mode():
+        wanted = F.linear(x, module.weight, module.bias) + more
+        torch.testing.assert_close(module.product(blocked).added(more, x, module.bias), wanted)
+
+
+def test_a_build_without_the_blocked_order_turns_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(few_rows, "_has_blocked_order", lambda: False)
+    module, x = layer().float(), torch.randn(4, 7)
+    with torch.no_grad():
+        torch.testing.assert_close(module(x), F.linear(x, module.weight, module.bias))
+        assert isinstance(module.product(True), Turned)
+
+
+def test_prompts_and_half_precision_take_no_copy() -> None:
+    module = layer().float()
+    with torch.no_grad():
+        module(torch.randn(2, 3, 7))
+        with torch.autocast("cpu", torch.bfloat16):
+            assert module(torch.randn(4, 7)).dtype == torch.bfloat16
+    assert module._copy._held is None

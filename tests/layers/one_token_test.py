@@ -64,6 +64,23 @@ def test_states_are_those_of_the_modules(config: CausalConfig, starts: list[int]
             step(x[[2, 0], 8], caches[1])
 
 
+def test_rows_that_end_are_written_on_in_the_order_of_the_many() -> None:
+    """In float32 several rows read the weights in another order than one does; when few are left they stay in it."""
+    trunk = trunk_of(SIZES).float()
+    with torch.inference_mode():
+        step = OneToken.of(trunk)
+        assert step is not None
+        x = torch.randn(4, 4, 24)
+        caches = [trunk.cache(4) for _ in range(2)]
+        for at, rows in enumerate((4, 4, 1, 1)):
+            if at == 2:
+                for cache in caches:
+                    cache.select(torch.tensor([2]))
+            mine = x[2:3, at] if rows == 1 else x[:, at]
+            wanted = trunk(mine[:, None], caches[0])[:, 0]
+            torch.testing.assert_close(step(mine, caches[1]), wanted)
+
+
 def test_changed_weights_are_read_again() -> None:
     trunk = trunk_of(SIZES)
     x = torch.randn(1, 24, dtype=torch.float64)

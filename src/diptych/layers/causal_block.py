@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from diptych.core.errors import ConfigError
 from diptych.layers.attention import attend
-from diptych.layers.few_rows import FewRowsLinear, TurnedCopy
+from diptych.layers.few_rows import FewRowsCopy, FewRowsLinear
 from diptych.layers.key_value_cache import KeyValueCache
 from diptych.layers.rotary import Turn
 
@@ -100,7 +100,7 @@ class CausalAttention(nn.Module):
         self.out = FewRowsLinear(self.heads * width, config.width, bias=config.bias)
         self.query_norm = HeadNorm(self.heads, width) if config.head_norm else None
         self.key_norm = HeadNorm(self.key_heads, width) if config.head_norm else None
-        self.stacked = TurnedCopy()
+        self.stacked = FewRowsCopy()
 
     def forward(
         self, x_BTD: Tensor, turn: Turn | None, mask_BTS: Tensor | None, cache: KeyValueCache | None, layer: int

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from diptych.layers.attention import attend
 from diptych.layers.causal_block import CausalAttention, CausalBlock, CausalConfig
 from diptych.layers.causal_transformer import CausalTransformer
-from diptych.layers.few_rows import ROWS, FewRowsLinear
+from diptych.layers.few_rows import BLOCKED_FROM, ROWS, FewRowsLinear, FewRowsProduct
 from diptych.layers.key_value_cache import KeyValueCache
 from diptych.layers.rotary import Turn
 
@@ -28,27 +28,28 @@ Norm = Callable[[Tensor], Tensor]
 
 
 class _Map(NamedTuple):
-    """A linear map; the weight [I, O]."""
+    """A linear map."""
 
-    weight_IO: Tensor
+    product: FewRowsProduct
     bias_O: Tensor | None
 
     def __call__(self, x_NI: Tensor) -> Tensor:
         """[N, O]."""
-        return x_NI @ self.weight_IO if self.bias_O is None else torch.addmm(self.bias_O, x_NI, self.weight_IO)
+        return self.product(x_NI, self.bias_O)
 
     def added(self, to_NO: Tensor, x_NI: Tensor) -> Tensor:
         """[N, O]: what it gives and something more."""
-        out = torch.addmm(to_NO, x_NI, self.weight_IO)
-        return out if self.bias_O is None else out.add_(self.bias_O)
+        return self.product.added(to_NO, x_NI, self.bias_O)
 
 
 class OneToken:
     """The step of a stack whose weights stay as they are."""
 
     def __init__(self, trunk: CausalTransformer) -> None:
+        self._trunk = trunk
         self._config = trunk.config
-        self._layers = [_Layer(block, trunk.config) for block in trunk.blocks if isinstance(block, CausalBlock)]
+        self._blocked = False
+        self._layers: list[_Layer] = []
         self._norm = _norm_of(trunk.norm)
 
     @classmethod
@@ -60,7 +61,9 @@ class OneToken:
         if any(block._forward_pre_hooks or block._forward_hooks for block in trunk.blocks):
             return None
         maps = [part for block in trunk.blocks for part in block.modules() if isinstance(part, nn.Linear)]
-        plain = all(type(part) is FewRowsLinear and type(part.weight) is nn.Parameter and part.turns() for part in maps)
+        plain = all(
+            type(part) is FewRowsLinear and type(part.weight) is nn.Parameter and part.copies() for part in maps
+        )
         return cls(trunk) if plain and len(maps) == 5 * trunk.config.depth else None
 
     def takes(self, rows: int) -> bool:
@@ -76,20 +79,29 @@ class OneToken:
         cache.require_room(1)
         mask_NTS = cache.mask(1, x_ND.device)
         turn = cache.turn(1, self._config.head_width, self._config.rotary, x_ND) if self._config.rotary else None
-        for number, layer in enumerate(self._layers):
+        for number, layer in enumerate(self._layers_for(len(x_ND))):
             x_ND = layer(x_ND, turn, mask_NTS, cache, number)
         cache.advance(1)
         return self._norm(x_ND)
+
+    def _layers_for(self, rows: int) -> list[_Layer]:
+        """With weights in an order for so many rows; rows that end later do not bring another one."""
+        blocked = self._blocked or rows >= BLOCKED_FROM
+        if not self._layers or blocked != self._blocked:
+            blocks = [block for block in self._trunk.blocks if isinstance(block, CausalBlock)]
+            self._layers = [_Layer(block, self._config, blocked) for block in blocks]
+            self._blocked = blocked
+        return self._layers
 
 
 class _Layer:
     """One block."""
 
-    def __init__(self, block: CausalBlock, config: CausalConfig) -> None:
+    def __init__(self, block: CausalBlock, config: CausalConfig, blocked: bool) -> None:
         self._config = config
         self._heads, self._key_heads = block.attention.heads, block.attention.key_heads
-        self._qkv, self._out = _stacked(block.attention), _map_of(block.attention.out)
-        self._up, self._down = _map_of(block.mlp.up), _map_of(block.mlp.down)
+        self._qkv, self._out = _stacked(block.attention, blocked), _map_of(block.attention.out, blocked)
+        self._up, self._down = _map_of(block.mlp.up, blocked), _map_of(block.mlp.down, blocked)
         self._gains = _head_gains(block.attention)
         self._attention_norm, self._mlp_norm = _norm_of(block.attention_norm), _norm_of(block.mlp_norm)
 
@@ -129,15 +141,15 @@ class _Layer:
         return x_ND + norm(through(h)) if self._config.norm_after else through.added(x_ND, h)
 
 
-def _map_of(linear: FewRowsLinear) -> _Map:
-    return _Map(linear.turned(), linear.bias)
+def _map_of(linear: FewRowsLinear, blocked: bool) -> _Map:
+    return _Map(linear.product(blocked), linear.bias)
 
 
-def _stacked(attention: CausalAttention) -> _Map:
+def _stacked(attention: CausalAttention, blocked: bool) -> _Map:
     """Query, key and value as one map."""
     query, rest = attention.query, attention.key_value
     bias = None if query.bias is None else torch.cat([query.bias, rest.bias])
-    return _Map(attention.stacked.of(query.weight, rest.weight), bias)
+    return _Map(attention.stacked.of(blocked, query.weight, rest.weight), bias)
 
 
 def _head_gains(attention: CausalAttention) -> tuple[Tensor, Tensor] | None:
