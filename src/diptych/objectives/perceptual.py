@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 _EPS = 1e-6
 """Below this length a feature counts as short as it is: the direction of nothing has no meaning."""
@@ -27,7 +26,13 @@ def perceptual_distance(features: Sequence[Tensor], others: Sequence[Tensor]) ->
         features, others: a map [B, C, P] a depth, of two batches of pictures.
     """
     depths = [
-        (F.normalize(one_BCP, dim=1, eps=_EPS) - F.normalize(other_BCP, dim=1, eps=_EPS)).square().sum(1).mean(1)
+        (_unit(one_BCP) - _unit(other_BCP)).square().sum(1).mean(1)
         for one_BCP, other_BCP in zip(features, others, strict=True)
     ]
     return torch.stack(depths).mean(0)
+
+
+def _unit(feature_BCP: Tensor) -> Tensor:
+    """Vectors of length one over the channels; a sum of squares, since torch's norm of such columns takes long."""
+    squares_B1P = feature_BCP.square().sum(1, keepdim=True)
+    return feature_BCP * squares_B1P.clamp(min=_EPS**2).rsqrt()
