@@ -136,6 +136,7 @@ def _copied(weights_OI: Sequence[Tensor], blocked: bool) -> FewRowsProduct:
 
 def _has_blocked_order() -> bool:
     """Whether this build of torch has the products that its own compiler puts in the place of linear maps."""
-    if not torch.backends.mkldnn.is_available() or not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
+    built = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not built or not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         return False
     return bool(torch._C._dispatch_has_kernel_for_dispatch_key("mkldnn::_reorder_linear_weight", "CPU"))

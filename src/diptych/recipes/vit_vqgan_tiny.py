@@ -1,10 +1,11 @@
-"""An image tokenizer of transformers with codes by angle: 64 pixels, 256 codes, one CPU core."""
+"""An image tokenizer of transformers with codes by angle: 64 pixels, 16 x 16 codes, one CPU core."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from diptych.data.batches.pictures import PictureProcessor
+from diptych.layers.vit_autoencoder import VitConfig
 from diptych.models.image_tokenizer import vit_vqgan
 from diptych.recipes._pictures import PictureRun
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
@@ -23,13 +24,19 @@ class VitVqganRun(PictureRun):
 
 def vit_vqgan_tiny() -> VitVqganRun:
     """Scenes of up to three objects; any pictures with `--data`."""
+    model = vit_vqgan.Config.tiny()
     return VitVqganRun(
         name="vit_vqgan_tiny",
+        model=replace(
+            model,
+            vit=VitConfig(64, 4, width=64, depth=2, heads=2, hidden=256),
+            losses=replace(model.losses, perceptual=0.02),
+        ),
         threads=1,
-        batch_size=8,
-        budget=Budget(samples=64_000),
-        optimizer=AdamWConfig(lr=1e-3, weight_decay=1e-4, beta2=0.99),
+        batch_size=4,
+        budget=Budget(samples=20_000),
+        optimizer=AdamWConfig(lr=2e-3, weight_decay=1e-4, beta2=0.99),
         schedule=WarmupCosine(warmup=100),
         log_every=100,
-        evaluate_every=2000,
+        evaluate_every=1250,
     )

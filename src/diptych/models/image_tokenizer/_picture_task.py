@@ -170,10 +170,13 @@ class PictureTask(Task[PictureBatch], ABC):
 
     def _of_discriminator(self, batch: PictureBatch) -> Part:
         assert self.discriminator is not None
+        if not self.playing:  # its gradients have to be there, and are nothing: no picture is made for them
+            one_BCHW = batch.pixels_BCHW[:1].to(self.last_weight().dtype)
+            return Part(0.0 * self.discriminator(one_BCHW).sum(), batch.num_samples, 0.0)
         with torch.no_grad():
             made = self.make(batch)
         logits = self.discriminator(torch.cat([made.target_BCHW, made.pixels_BCHW.to(made.target_BCHW.dtype)]))
-        return Part(discriminator_hinge(*logits.chunk(2)).sum(), len(made.target_BCHW), float(self.playing))
+        return Part(discriminator_hinge(*logits.chunk(2)).sum(), len(made.target_BCHW))
 
     def part_names(self) -> list[str]:
         """The reconstruction's and the game's parts of the generator's phase; a subclass adds its own."""
