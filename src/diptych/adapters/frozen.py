@@ -6,6 +6,8 @@ from typing import NamedTuple, TypeVar
 
 from torch import nn
 
+from diptych.adapters.four_bit import FourBitLinear
+
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -32,6 +34,7 @@ def freeze(module: M) -> M:
 
 
 def parameter_counts(module: nn.Module) -> ParameterCounts:
-    """By whether a parameter requires a gradient."""
+    """By whether a parameter requires a gradient; weights that are held in 4 bits are frozen ones."""
     trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
-    return ParameterCounts(trained, sum(p.numel() for p in module.parameters()) - trained)
+    held = sum(part.weights for part in module.modules() if isinstance(part, FourBitLinear))
+    return ParameterCounts(trained, sum(p.numel() for p in module.parameters()) - trained + held)

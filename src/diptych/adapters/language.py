@@ -3,6 +3,7 @@
 LoRA   W = W_0 + (alpha / r) B A                                             (Hu et al. 2021, arXiv 2106.09685)
 DoRA   W = m (W_0 + (alpha / r) B A) / |W_0 + (alpha / r) B A|, by output    (Liu et al. 2024, arXiv 2402.09353)
 VeRA   W = W_0 + diag(b) B diag(d) A, with A and B random, frozen and shared (Kopiczko et al. 2024, arXiv 2310.11454)
+QLoRA  LoRA, with W_0 held in 4 bits (four_bit.py)                            (Dettmers et al. 2023, arXiv 2305.14314)
 
 These are at first the frozen map itself, and can be added into it in the end (`lora.merged`). They have no dropout:
 what is drawn here is a function of the data.
@@ -15,11 +16,12 @@ from typing import Literal
 
 from torch import nn
 
+from diptych.adapters.four_bit import hold_in_four_bits
 from diptych.adapters.lora import peft_for
 from diptych.core.errors import ConfigError
 from diptych.layers.causal_block import CausalAttention
 
-Method = Literal["none", "lora", "dora", "vera", "prompt", "prefix"]
+Method = Literal["none", "lora", "qlora", "dora", "vera", "prompt", "prefix"]
 _D_INITIAL = 0.1
 """Of VeRA's d, as published."""
 
@@ -29,14 +31,15 @@ class LanguageAdapterConfig:
     """What is trained of a language model instead of all of it; the defaults are MiniGPT-v2's LoRA, switched off.
 
     Attributes:
-        method: "none" for nothing; "lora", "dora" and "vera" change linear maps; "prompt" is learned vectors before all
-            that is read, "prefix" learned keys and values before it in every layer.
+        method: "none" for nothing; "lora", "qlora", "dora" and "vera" change linear maps; "prompt" is learned vectors
+            before all that is read, "prefix" learned keys and values before it in every layer.
         rank: r.
-        alpha: of LoRA and DoRA, whose change is multiplied by alpha / rank.
+        alpha: of LoRA, QLoRA and DoRA, whose change is multiplied by alpha / rank.
         targets: last parts of the names of the maps that are changed; none for those of queries, keys and values in our
             own trunk, where keys and values are one matrix (so A is shared by the two), and for peft's choice in a
-            model of `transformers` (of most: queries and values).
+            model of `transformers` (of most: queries and values); of "qlora" none are all that are held in 4 bits.
         tokens: of "prompt" and "prefix": how many places.
+        quantised_twice: of "qlora": whether the scales of the 4-bit weights are held in 8 bits.
     """
 
     method: Method = "none"
@@ -44,6 +47,7 @@ class LanguageAdapterConfig:
     alpha: float = 16.0
     targets: tuple[str, ...] = ()
     tokens: int = 16
+    quantised_twice: bool = True
 
     def __post_init__(self) -> None:
         if min(self.rank, self.tokens) < 1 or self.alpha <= 0:
@@ -53,7 +57,7 @@ class LanguageAdapterConfig:
 
 
 def add_adapter(module: nn.Module, config: LanguageAdapterConfig) -> frozenset[str]:
-    """Puts LoRA, DoRA or VeRA into a module's linear maps, in place.
+    """Puts LoRA, QLoRA, DoRA or VeRA into a module's linear maps, in place.
 
     Args:
         module: on our own trunk, or a `transformers` model.
@@ -63,12 +67,13 @@ def add_adapter(module: nn.Module, config: LanguageAdapterConfig) -> frozenset[s
 
     Raises:
         ConfigError: no such maps, or peft does not know which to take of this model.
-        MissingExtra: peft is not installed.
+        MissingExtra: peft is not installed, or for QLoRA bitsandbytes.
     """
-    assert config.method in ("lora", "dora", "vera"), "a method that changes linear maps"
+    assert config.method in ("lora", "qlora", "dora", "vera"), "a method that changes linear maps"
     peft = peft_for(config.method)
     before = {name for name, _ in module.named_parameters()}
-    maps = _maps(module, config)
+    held = hold_in_four_bits(module, config.quantised_twice) if config.method == "qlora" else []
+    maps = _maps(module, config) if config.targets or not held else held
     try:
         if config.method == "vera":
             settings = peft.VeraConfig(r=config.rank, d_initial=_D_INITIAL, target_modules=maps)

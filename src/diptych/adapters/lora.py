@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from diptych.adapters.four_bit import FourBitLinear
 from diptych.core.errors import ConfigError, MissingExtra
 from diptych.layers.attention import Attention
 
@@ -61,17 +62,31 @@ def add_lora(module: nn.Module, config: LoraConfig) -> None:
 def merged(module: M) -> M:
     """A copy in which every change is added into the weights it changes: a plain module again.
 
-    Of LoRA, and of DoRA and VeRA too (language.py).
+    Of LoRA, and of QLoRA, DoRA and VeRA too (language.py). What was held in 4 bits becomes float32: the numbers that
+    the 4 bits stand for, since with a change they would fit no 4 bits.
     """
     peft_for("LoRA")
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     plain = copy.deepcopy(module)
-    for name, layer in [(name, part) for name, part in plain.named_modules() if isinstance(part, BaseTunerLayer)]:
-        layer.merge(safe_merge=True)
-        parent, _, leaf = name.rpartition(".")
-        setattr(plain.get_submodule(parent), leaf, layer.get_base_layer())
+    layers: list[tuple[str, Any]] = [
+        (name, part) for name, part in plain.named_modules() if isinstance(part, BaseTunerLayer)
+    ]
+    for name, layer in layers:
+        base = layer.get_base_layer()
+        if isinstance(base, FourBitLinear):
+            base = base.plain(layer.get_delta_weight("default"))
+        else:
+            layer.merge(safe_merge=True)
+        _put(plain, name, base)
+    for name, held in [(name, part) for name, part in plain.named_modules() if isinstance(part, FourBitLinear)]:
+        _put(plain, name, held.plain())
     return plain
+
+
+def _put(module: nn.Module, name: str, part: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(module.get_submodule(parent), leaf, part)
 
 
 def peft_for(purpose: str) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from diptych.adapters.frozen import parameter_counts
 from diptych.core.records.footprint import Footprint, GlobalCost, Line, Moment
 from diptych.core.task import Batch, GlobalTask
 from diptych.data._pack_members import PictureFormat
@@ -115,11 +116,11 @@ class Followed(Trainer):
     def _described(self, batch: Batch, few: _Step, many: _Step, loss: GlobalCost | None) -> Footprint:
         task, planned = self.task, self.planned
         unit, rest = _shards(task)
-        parameters = list(task.parameters())
+        parameters, counts = list(task.parameters()), parameter_counts(task)
         return Footprint(
             stage=self.stage.name,
-            parameters=sum(p.numel() for p in parameters),
-            trained=sum(p.numel() for p in parameters if p.requires_grad),
+            parameters=counts.total,
+            trained=counts.trained,
             batch_size=self.whole_batch,
             micro_batch=planned.micro_batch,
             steps=planned.budget.total_steps(self.whole_batch),

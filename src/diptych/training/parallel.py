@@ -18,6 +18,8 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from diptych.adapters.four_bit import FourBitLinear
+from diptych.core.errors import ConfigError
 from diptych.core.task import AnchoredTask, Task
 from diptych.distributed.world import World
 from diptych.training.run import Parallel
@@ -30,6 +32,9 @@ def wrap(task: Task[Any], world: World, kind: Parallel, device: torch.device) ->
     (the blocks of a transformer) is a unit of its own, and the rest is another. What runs on gathered rows
     (`AnchoredTask.gathered`) belongs to the rest: a unit gives its weights away after each pass, and the gradients that
     the loss over the global batch takes for itself would not find them.
+
+    Raises:
+        ConfigError: FSDP2, and a model that is held in 4 bits, which are no parameters.
     """
     if world.size == 1:
         return task
@@ -39,6 +44,8 @@ def wrap(task: Task[Any], world: World, kind: Parallel, device: torch.device) ->
             # Buffers are functions of the global batch already, so there is nothing to broadcast.
             # A pass of one phase leaves the parameters of the others alone.
             return DistributedDataParallel(task, broadcast_buffers=False, find_unused_parameters=len(task.phases) > 1)
+    if any(isinstance(part, FourBitLinear) for part in task.modules()):
+        raise ConfigError("FSDP2 would not shard weights that are held in 4 bits: set parallel to ddp")
     mesh = init_device_mesh(device.type, (world.size,))
     whole = {parameter for parameter in task.parameters() if parameter.ndim == 0}
     for module in units(task):

@@ -12,6 +12,7 @@ import torch
 import transformers
 from torch import nn
 
+from diptych.adapters.four_bit import FourBitLinear
 from diptych.adapters.language import LanguageAdapterConfig, Method
 from diptych.capabilities.folder import write_model
 from diptych.capabilities.load import load
@@ -30,7 +31,7 @@ from diptych.models.pretrained_backbone._tiny_parts import tiny_encoder_decoder,
 from diptych.models.pretrained_backbone._transformers_lm import TransformersLm
 
 SOURCE = Scenes("train", 6, SceneConfig(32, 1, words=0.0))
-METHODS: tuple[Method, ...] = ("lora", "dora", "vera")
+METHODS: tuple[Method, ...] = ("lora", "qlora", "dora", "vera")
 
 
 def task_with(method: Method, language: str = "llama", trained: Trained | None = None) -> llava.LlavaTask:
@@ -58,9 +59,11 @@ def test_merged_saved_and_loaded_it_says_the_same(method: Method, language: str,
     images, texts = [SOURCE[0].image, SOURCE[1].image], ["a red circle", "two"]
     wanted = model.text_likelihood(images, ["what?", "how many?"], texts).log_N
     plain = model.merged()
-    torch.testing.assert_close(
-        plain.text_likelihood(images, ["what?", "how many?"], texts).log_N, wanted, rtol=0, atol=1e-10
-    )
+    torch.testing.assert_close(  # what is held in 4 bits computes in float32 at the most
+        plain.text_likelihood(images, ["what?", "how many?"], texts).log_N, wanted, rtol=0,
+        atol=1e-4 if method == "qlora" else 1e-10,
+    )  # fmt: skip
+    assert not [part for part in plain.module.modules() if isinstance(part, FourBitLinear)]
     assert not [name for name, _ in plain.module.named_parameters() if "lora" in name or "vera" in name]
     model.module.float()
     for one, folder in ((model, tmp_path / "adapted"), (plain, tmp_path / "plain")):
@@ -82,12 +85,12 @@ def test_the_adapter_alone_is_trained_of_the_language_model(method: Method, lang
     adapter = {f"model.language.{name}" for name in task.model.adapter}
     assert trained == adapter | {name for name, _ in task.named_parameters() if name.startswith("model.connector.")}
     assert not any(part.training for part in task.model.language.modules())  # no dropout of what is frozen
-    before = {name: one.detach().clone() for name, one in task.named_parameters()}
+    before = {name: one.detach().clone() for name, one in task.state_dict().items()}
     optimizer = torch.optim.SGD([one for one in task.parameters() if one.requires_grad], lr=0.1)
     batch = next(iter(EvaluationBatches(SOURCE, task.processor, 6, 1, 0.0)))
     task.losses(batch)["answers"].sum.backward()
     optimizer.step()
-    assert {name for name, one in task.named_parameters() if not torch.equal(one, before[name])} == trained
+    assert {name for name, one in task.state_dict().items() if not torch.equal(one, before[name])} == trained
 
 
 @pytest.mark.parametrize("language", ["llama", "gpt2"])

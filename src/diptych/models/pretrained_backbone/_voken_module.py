@@ -49,7 +49,9 @@ class Config(PrefixConfig):
                 f"no negative weight"
             )
         if self.adapter.method in ("prompt", "prefix"):
-            raise ConfigError(f"vokens do not go with {self.adapter.method} tuning: choose lora, dora, vera or none")
+            raise ConfigError(
+                f"vokens do not go with {self.adapter.method} tuning: choose lora, qlora, dora, vera or none"
+            )
 
 
 class VokenModel(Prefixed):
