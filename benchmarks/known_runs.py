@@ -25,7 +25,7 @@ from diptych.guide.plan import Machine, StagePlan
 from diptych.models.contrastive import clip
 from diptych.models.contrastive._options import PairOptions
 from diptych.recipes.clip_tiny import ClipRun, clip_tiny
-from diptych.training.plan import footprints
+from diptych.training.preflight.footprints import footprints
 from diptych.training.run import Budget, Run
 
 SAMPLES = 32 * 400_000_000

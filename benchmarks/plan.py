@@ -17,7 +17,7 @@ from diptych.commands._planning import observed, planned
 from diptych.core.allocator import keep_large_blocks
 from diptych.guide.plan import StagePlan
 from diptych.training.configured import recipe
-from diptych.training.timed import Timed, Trial, timed
+from diptych.training.preflight.step_timing import StepTiming, TimingRequest, time_steps
 
 MEMORY, TIME, LARGE = 0.15, 0.25, 1e9
 BATCHES = {
@@ -58,7 +58,7 @@ def _row(name: str, batch: int, threads: int, steps: int) -> dict[str, Any]:
     data += f"{'&' if '?' in data else '?'}count={SCENES}"
     fields = ("--data", data, "--batch_size", str(batch), "--threads", str(threads), "--loader_threads", "1")
     (plan,) = planned(name, fields, "1xcpu", None, 0.0, True, _quiet)
-    (real,) = timed(Trial(name, fields, steps=steps, seconds=30.0))
+    (real,) = time_steps(TimingRequest(name, fields, steps=steps, seconds=30.0))
     return {"recipe": name, "batch": batch, **_compared(plan, real)}
 
 
@@ -66,7 +66,7 @@ def _quiet(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _compared(plan: StagePlan, real: Timed) -> dict[str, Any]:
+def _compared(plan: StagePlan, real: StepTiming) -> dict[str, Any]:
     held, step = plan.held("one"), 3600 * plan.hours.value / plan.stage.steps
     memory = observed(real).memory
     off, late = held.value / memory - 1, step / real.seconds - 1

@@ -27,8 +27,8 @@ from diptych.models.contrastive import clip
 from diptych.models.pretrained_backbone import llava
 from diptych.models.pretrained_backbone._llama import Llama, LlamaConfig, described, public_state
 from diptych.recipes.vit_tiny import vit_tiny
-from diptych.training import probe
-from diptych.training.check import check
+from diptych.training.preflight import check_trainer
+from diptych.training.preflight.check import check
 
 SMALL = ["--threads", "1", "--loader_threads", "1", "--batch_size", "16"]
 
@@ -190,7 +190,7 @@ def test_warnings_are_printed_and_the_picture_goes_where_it_is_asked_for(
 def test_a_disk_that_is_too_small_fails_after_the_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(probe, "free_disk", lambda path: 0)
+    monkeypatch.setattr(check_trainer, "free_disk", lambda path: 0)
     more = ["--run", str(tmp_path / "run"), "--out", str(tmp_path / "seen.png")]
     assert main(["check", "vit_tiny", *scenes("vit_tiny"), *more]) == 2
     printed = capsys.readouterr()
@@ -226,11 +226,11 @@ def test_a_mistake_is_one_sentence(
 
 
 def test_ctrl_c_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(self: probe.Probe) -> tuple[float, float]:
+    def interrupted(self: check_trainer.CheckTrainer) -> tuple[float, float]:
         assert [path.name.startswith(".diptych-check-") for path in tmp_path.iterdir()] == [True]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(probe.Probe, "_timed", interrupted)
+    monkeypatch.setattr(check_trainer.CheckTrainer, "_timed", interrupted)
     monkeypatch.chdir(tmp_path)
     assert main(["check", "vit_tiny", *scenes("vit_tiny")]) == 130
     assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
 from diptych.core.processor import Preview
-from diptych.training.checked import StageCheck
+from diptych.training.preflight.stage_check import StageCheck
 
 _PICTURE, _TEXT, _MARGIN, _COLUMNS, _HEAD, _MOST = 208, 340, 20, 2, 56, 8
 _INK, _PALE, _PAPER, _LINE = (28, 30, 36), (120, 124, 134), (255, 255, 255), (226, 228, 233)

@@ -10,7 +10,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from diptych.training.checked import DataCheck, ModelCheck, ModuleSize, SpaceCheck, StageCheck, TimeCheck, in_bytes
+from diptych.training.preflight.stage_check import (
+    DataCheck,
+    ModelCheck,
+    ModuleSize,
+    SpaceCheck,
+    StageCheck,
+    TimeCheck,
+    in_bytes,
+)
 
 _INDENT = (0, 0, 0, 2)
 

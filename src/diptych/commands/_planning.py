@@ -25,11 +25,11 @@ from diptych.guide.memory import Layout
 from diptych.guide.plan import Machine, StagePlan
 from diptych.guide.situation import count
 from diptych.training.configured import overridden, recipe
-from diptych.training.machine import matrix_rate, memory_of
-from diptych.training.plan import footprints
+from diptych.training.preflight.footprints import footprints
+from diptych.training.preflight.machine import matrix_rate, memory_of
+from diptych.training.preflight.scratch_run import Tell
+from diptych.training.preflight.step_timing import StepTiming, TimingRequest, time_steps
 from diptych.training.run import Budget, Precision, Run
-from diptych.training.timed import Timed, Trial, timed
-from diptych.training.tried import Tell
 
 PARTS = (16, 4)
 """Of a batch a probe puts one of so many parts through."""
@@ -112,12 +112,12 @@ def _probed(
     more = (*arguments, "--precision", run.precision)
     for parts in PARTS:
         tell(f"a probe with 1 of {parts} parts of the batch of a device")
-        for one in timed(Trial(name, more, parts * processes)):
+        for one in time_steps(TimingRequest(name, more, parts * processes)):
             found.setdefault(one.stage, []).append(observed(one))
     return found
 
 
-def observed(one: Timed) -> Observed:
+def observed(one: StepTiming) -> Observed:
     """What a plan is calibrated by, or compared with."""
     return Observed(one.batch, one.peak - one.idle, one.seconds)
 

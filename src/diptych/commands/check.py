@@ -30,8 +30,8 @@ def main(arguments: list[str]) -> int:
     from diptych.core.errors import ConfigError
     from diptych.core.records.run_folder import RunFolder
     from diptych.core.storage import atomic_file
-    from diptych.training.check import check
     from diptych.training.configured import overridden, recipe
+    from diptych.training.preflight.check import check
 
     name = options.recipe.rpartition(":")[2]
     folder = options.run or Path("runs") / name

@@ -26,9 +26,9 @@ from diptych.study.abilities import ABILITIES, Ability
 from diptych.study.config import StudyBudget, StudyRun, read_spec
 from diptych.study.costs import StageCost, stage_costs
 from diptych.study.gallery import answers
-from diptych.training.check import check
 from diptych.training.configured import overridden, recipe
 from diptych.training.fit import fit
+from diptych.training.preflight.check import check
 from diptych.training.run import Budget, Run
 
 FINISHED, FAILED, ANSWERS = "finished.json", "failed.json", "answers.json"

@@ -1,4 +1,4 @@
-"""`plan`: follows a few samples through every training stage of a run, on this machine, for a run on others."""
+"""What every training stage of a run takes: measured on a few samples here, for a run on other machines."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 from diptych.core.errors import ConfigError
 from diptych.core.records.footprint import Footprint
-from diptych.training.footprint import Followed
+from diptych.training.preflight.footprint_trainer import FootprintTrainer
+from diptych.training.preflight.scratch_run import Tell, scratch_folder, training_stages
 from diptych.training.run import Run
 from diptych.training.stages import Train
-from diptych.training.tried import Tell, throw_away, trainings
 
 
 def footprints(run: Run, folder: Path, *, processes: int = 1, tell: Tell = lambda line: None) -> list[Footprint]:
@@ -29,10 +29,10 @@ def footprints(run: Run, folder: Path, *, processes: int = 1, tell: Tell = lambd
         if isinstance(stage, Train):
             _require_even(stage.name, (stage.settings or run).batch_size, processes)
     found = []
-    with throw_away(folder) as place:
-        for stage, context, needed in trainings(run, place, tell):
+    with scratch_folder(folder) as place:
+        for stage, context, needed in training_stages(run, place, tell):
             settings = stage.settings or context.run
-            followed = Followed(stage, context, settings, processes)
+            followed = FootprintTrainer(stage, context, settings, processes)
             tell(f"{stage.name}: following a few samples")
             found.append(followed.footprint())
             if needed:

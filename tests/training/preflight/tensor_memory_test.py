@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from diptych.training.tensor_memory import TensorMemory
+from diptych.training.preflight.tensor_memory import TensorMemory
 
 FLOAT = 4
 

@@ -1,4 +1,4 @@
-"""A trainer that does a few steps and tells what they were like: what `check` is made of."""
+"""The trainer behind `check`: a few steps, an evaluation and a checkpoint, all measured."""
 
 from __future__ import annotations
 
@@ -14,13 +14,21 @@ from diptych.core.processor import Previewing
 from diptych.core.source import Source
 from diptych.core.task import Batch
 from diptych.data.loading.shards import shards_of
-from diptych.training.checked import DataCheck, ModelCheck, ModuleSize, SpaceCheck, StageCheck, TensorRow, TimeCheck
 from diptych.training.flops import step_flops
-from diptych.training.machine import finished, free_disk, memory_of, peak_memory, size_of
+from diptych.training.preflight.machine import finished, free_disk, memory_of, peak_memory, size_of
+from diptych.training.preflight.scratch_run import Tell
+from diptych.training.preflight.stage_check import (
+    DataCheck,
+    ModelCheck,
+    ModuleSize,
+    SpaceCheck,
+    StageCheck,
+    TensorRow,
+    TimeCheck,
+)
 from diptych.training.run import Run
 from diptych.training.stages import Context, Train
 from diptych.training.trainer import Trainer
-from diptych.training.tried import Tell
 
 _STEPS, _SECONDS = 5, 20.0
 """Steps that are timed after the first: batches made ahead of the first ones would hide a loader that is too slow. Once
@@ -34,8 +42,8 @@ class Share(NamedTuple):
     samples: int
 
 
-class Probe(Trainer):
-    """Some steps of a stage.
+class CheckTrainer(Trainer):
+    """Does a few steps of a stage and reports them as a `StageCheck`.
 
     Args:
         run: the stage's settings, whose batch is that of all processes.

@@ -21,12 +21,12 @@ from diptych.core.losses import Losses, Part
 from diptych.core.processor import BadSample, Preview, TokenCount
 from diptych.core.sample import Sample
 from diptych.core.task import ParamGroup, Task
-from diptych.training import probe
-from diptych.training.check import check
-from diptych.training.checked import ModuleSize, StageCheck, in_bytes
 from diptych.training.fit import fit
-from diptych.training.machine import memory_of, nearest_folder, peak_memory, size_of
-from diptych.training.probe import module_sizes, tensor_rows
+from diptych.training.preflight import check_trainer
+from diptych.training.preflight.check import check
+from diptych.training.preflight.check_trainer import module_sizes, tensor_rows
+from diptych.training.preflight.machine import memory_of, nearest_folder, peak_memory, size_of
+from diptych.training.preflight.stage_check import ModuleSize, StageCheck, in_bytes
 from diptych.training.run import Budget, Run
 from diptych.training.stages import Artifact, Context, Report, Stage, Train
 
@@ -250,9 +250,9 @@ def test_checkpoints_that_do_not_fit_are_a_failure(tmp_path: Path, monkeypatch: 
     assert list(found.failures()) == []
     assert not list(replace(found, space=replace(found.space, free=5 * size + extra)).failures())
     # What lies in the throw-away folder is free again afterwards: a checkpoint, and what was there before it.
-    monkeypatch.setattr(probe, "free_disk", lambda path: 4 * size + 200)
+    monkeypatch.setattr(check_trainer, "free_disk", lambda path: 4 * size + 200)
     assert list(checked(toy(keep_last=4), tmp_path).failures()) == []
-    monkeypatch.setattr(probe, "free_disk", lambda path: 4 * size - 200)
+    monkeypatch.setattr(check_trainer, "free_disk", lambda path: 4 * size - 200)
     (said,) = checked(toy(keep_last=4), tmp_path).failures()
     assert said.startswith(f"stage 'train': 5 checkpoints of {in_bytes(size)} do not fit")
 

@@ -22,11 +22,11 @@ from diptych.models.contrastive import clip, llip
 from diptych.models.masked import maskvlm
 from diptych.training.backward import backward
 from diptych.training.flops import Counter, step_flops
-from diptych.training.plan import footprints
-from diptych.training.rows_cost import rows_cost
+from diptych.training.preflight.footprints import footprints
+from diptych.training.preflight.global_loss_cost import global_loss_cost
+from diptych.training.preflight.tensor_memory import TensorMemory
 from diptych.training.run import Run
 from diptych.training.stages import Train
-from diptych.training.tensor_memory import TensorMemory
 
 SCENES = Scenes("train", config=SceneConfig(objects=1, size=32), count=96)
 
@@ -71,7 +71,7 @@ def test_a_larger_batch_takes_what_its_lines_say(
     model: Any, task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Followed at 8 and 32 samples, said of 64; texts are as long as they are, which is what the rest is."""
-    monkeypatch.setattr("diptych.training.footprint._MOST", 32)
+    monkeypatch.setattr("diptych.training.preflight.footprint_trainer._MOST", 32)
     run = on_scenes(model, task)
     found = footprint(run, tmp_path)
     (stage,) = run.stages()
@@ -129,9 +129,9 @@ def test_the_loss_over_a_batch_that_was_not_tried_is_extrapolated(monkeypatch: p
     task = clip.tiny_tasks([SCENES[index] for index in range(8)])["contrastive"]
     batch = next(iter(evaluation_batches(SCENES, task.processor, 8)))
     row = 2 * 4 * task.config.width
-    monkeypatch.setattr("diptych.training.rows_cost._SECONDS", 60.0)
-    monkeypatch.setattr("diptych.training.rows_cost._LARGEST", 4096 * row)
-    cost = rows_cost(task, batch, 5000)
+    monkeypatch.setattr("diptych.training.preflight.global_loss_cost._SECONDS", 60.0)
+    monkeypatch.setattr("diptych.training.preflight.global_loss_cost._LARGEST", 4096 * row)
+    cost = global_loss_cost(task, batch, 5000)
     assert (cost.largest, cost.row, cost.ring) == (4096, row, False)
     image_ND, text_ND = rows(5000, task.config.width)
     with Counter() as counter, TensorMemory() as memory:

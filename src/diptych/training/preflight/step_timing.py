@@ -1,7 +1,8 @@
-"""Steps of a run in a process of its own, timed, and the most memory that the process held.
+"""Seconds of a training step and peak memory of its process, measured in a process of its own.
 
-`python -m diptych.training.timed JSON` does what JSON says and prints a line of JSON for each training stage: what
-`plan --probe` calibrates itself by, with a part of the batch, and what its predictions are compared with, with all.
+`python -m diptych.training.preflight.step_timing JSON` takes a `TimingRequest` and prints a `StepTiming` for each
+training stage. `plan --probe` calibrates itself with timings of parts of the batch; benchmarks compare what it predicts
+with timings of whole batches.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from diptych.core.allocator import keep_large_blocks
 from diptych.core.errors import ConfigError, DiptychError
 from diptych.core.task import Batch
 from diptych.training.configured import overridden, recipe
-from diptych.training.machine import finished, peak_memory, resident
+from diptych.training.preflight.machine import finished, peak_memory, resident
+from diptych.training.preflight.scratch_run import scratch_folder, training_stages
 from diptych.training.run import Run
 from diptych.training.stages import Context, Train
 from diptych.training.trainer import Trainer
-from diptych.training.tried import throw_away, trainings
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What to run.
+class TimingRequest:
+    """Which run to time, and for how long.
 
     Attributes:
         recipe: as `diptych train` names it.
@@ -50,7 +51,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Timed:
+class StepTiming:
     """What a stage's steps took.
 
     Attributes:
@@ -70,28 +71,28 @@ class Timed:
     steps: int
 
 
-def timed(trial: Trial) -> list[Timed]:
-    """Runs a trial in a process of its own.
+def time_steps(request: TimingRequest) -> list[StepTiming]:
+    """Times a run's training steps in a process of its own.
 
     Raises:
         ConfigError: it failed; the process's last line says why.
     """
-    command = [sys.executable, "-m", "diptych.training.timed", json.dumps(asdict(trial))]
+    command = [sys.executable, "-m", "diptych.training.preflight.step_timing", json.dumps(asdict(request))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"the process ended with {done.returncode}"]
-        raise ConfigError(f"the probe of {trial.recipe} failed: {said[-1]}")
-    return [Timed(**json.loads(line)) for line in done.stdout.splitlines() if line.startswith('{"stage"')]
+        raise ConfigError(f"the probe of {request.recipe} failed: {said[-1]}")
+    return [StepTiming(**json.loads(line)) for line in done.stdout.splitlines() if line.startswith('{"stage"')]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The process of `timed`."""
+    """The process that `time_steps` starts."""
     keep_large_blocks()
     plain = json.loads(arguments[0])
-    trial = Trial(**{**plain, "arguments": tuple(plain["arguments"])})
+    request = TimingRequest(**{**plain, "arguments": tuple(plain["arguments"])})
     try:
-        run = overridden(recipe(trial.recipe), list(trial.arguments), trial.recipe)
-        for found in _stages(run, trial):
+        run = overridden(recipe(request.recipe), list(request.arguments), request.recipe)
+        for found in _stages(run, request):
             print(json.dumps(asdict(found)), flush=True)
     except DiptychError as error:
         print(error, file=sys.stderr)
@@ -99,29 +100,29 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _stages(run: Run, trial: Trial) -> list[Timed]:
+def _stages(run: Run, request: TimingRequest) -> list[StepTiming]:
     idle = 0 if check_device(run.device).type == "cuda" else resident()
     found = []
-    with throw_away(Path("runs")) as place:
-        for stage, context, needed in trainings(run, place, lambda line: None):
-            steps = _Steps(stage, context, stage.settings or context.run, trial)
-            found.append(steps.timed(idle))
+    with scratch_folder(Path("runs")) as place:
+        for stage, context, needed in training_stages(run, place, lambda line: None):
+            steps = _TimingTrainer(stage, context, stage.settings or context.run, request)
+            found.append(steps.timing(idle))
             if needed:
                 steps.save()
     return found
 
 
-class _Steps(Trainer):
-    """Some steps of a stage and nothing else."""
+class _TimingTrainer(Trainer):
+    """Does some steps of a stage and nothing else."""
 
-    def __init__(self, stage: Train, context: Context, settings: Run, trial: Trial) -> None:
-        batch = max(settings.batch_size // trial.parts, 2)
+    def __init__(self, stage: Train, context: Context, settings: Run, request: TimingRequest) -> None:
+        batch = max(settings.batch_size // request.parts, 2)
         super().__init__(stage, context, replace(settings, batch_size=batch))
-        self.trial = trial
+        self.request = request
         single = context.device.type == "cpu" and torch.get_num_threads() == 1
         self._clock: Callable[[], float] = time.thread_time if single else time.perf_counter
 
-    def timed(self, idle: int) -> Timed:
+    def timing(self, idle: int) -> StepTiming:
         """Steps on two batches in turn, which take memory as they differ; no step waits for data."""
         seconds: list[float] = []
         self.task.train()
@@ -132,10 +133,10 @@ class _Steps(Trainer):
             began = time.perf_counter()
             for batch in cycle(batches):
                 seconds.append(self._one(batch))
-                if len(seconds) == self.trial.steps or time.perf_counter() - began > self.trial.seconds:
+                if len(seconds) == self.request.steps or time.perf_counter() - began > self.request.seconds:
                     break
         peak = peak_memory(self.context.device)
-        return Timed(self.stage.name, self.settings.batch_size, idle, peak, median(seconds), len(seconds))
+        return StepTiming(self.stage.name, self.settings.batch_size, idle, peak, median(seconds), len(seconds))
 
     def _one(self, batch: Batch) -> float:
         finished(self.context.device)

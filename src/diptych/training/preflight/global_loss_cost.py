@@ -1,7 +1,7 @@
-"""What the loss over the global batch takes, measured on rows made many, not on as many pictures.
+"""What the loss over the global batch takes, measured on repeated rows: no large batch of pictures is needed.
 
-It is computed for 256 rows, then for four times as many and so on, until there are as many as asked for or it takes
-too long; what is larger is extrapolated from that size and its half. Losses over all pairs go through them in strips of
+It is computed for 256 rows, then for four times as many and so on, up to the number asked for or until it takes too
+long; larger sizes are extrapolated from the last one and its half. Losses over all pairs go through them in strips of
 4 M pairs: from 2,048 rows on their memory is a line, and they compute products a second time.
 """
 
@@ -18,13 +18,13 @@ from diptych.core.records.footprint import GlobalCost, Line
 from diptych.core.task import Batch, Features, GlobalTask, PairwiseTask
 from diptych.training.flops import Counter
 from diptych.training.global_loss import loss_gradients
-from diptych.training.tensor_memory import TensorMemory
+from diptych.training.preflight.tensor_memory import TensorMemory
 
 _FIRST, _TIMES, _SECONDS, _LARGEST = 256, 4, 1.0, 2**28
 """Rows to begin with and how they grow, seconds after which no larger size is tried, the most bytes."""
 
 
-def rows_cost(task: GlobalTask[Any], batch: Batch, rows: int) -> GlobalCost:
+def global_loss_cost(task: GlobalTask[Any], batch: Batch, rows: int) -> GlobalCost:
     """Of the parts that every process computes on the rows of all; those of own anchors are a step's like others.
 
     Args:
@@ -45,7 +45,7 @@ def rows_cost(task: GlobalTask[Any], batch: Batch, rows: int) -> GlobalCost:
     return GlobalCost(((n, low.flops), (m, high.flops)), memory, row, isinstance(task, PairwiseTask), m)
 
 
-def rows_memory(task: GlobalTask[Any], batch: Batch, rows: int) -> int:
+def global_loss_memory(task: GlobalTask[Any], batch: Batch, rows: int) -> int:
     """The most bytes that these parts take for so few rows, without the rows."""
     return _measured(task, _features(task, batch), rows).memory
 

@@ -1,7 +1,7 @@
-"""A trainer that follows steps of a few samples: what `plan` knows of a stage.
+"""The trainer behind `plan`: memory and operations of a stage, extrapolated from steps of a few samples.
 
-Two numbers of samples give a line for everything that grows with the batch, so what is planned for may be much larger
-than what is tried, and the machine need not be the one that will train.
+Steps of two sizes give a line for everything that grows with the batch. So the planned batch may be much larger than
+the measured ones, and the machine that measures need not be the one that will train.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from diptych.data._pack_members import PictureFormat
 from diptych.data.pack import mean_size
 from diptych.training import parallel
 from diptych.training.flops import Counter
-from diptych.training.rows_cost import rows_cost, rows_memory
+from diptych.training.preflight.global_loss_cost import global_loss_cost, global_loss_memory
+from diptych.training.preflight.tensor_memory import Held, TensorMemory
 from diptych.training.run import Run
 from diptych.training.stages import Context, Train
-from diptych.training.tensor_memory import Held, TensorMemory
 from diptych.training.trainer import Trainer
 
 _LOADED = 256
@@ -43,8 +43,8 @@ class _Step(NamedTuple):
     moments: Sequence[Held]
 
 
-class Followed(Trainer):
-    """Some steps of a stage.
+class FootprintTrainer(Trainer):
+    """Does two small steps of a stage and describes it as a `Footprint`.
 
     Args:
         settings: the stage's.
@@ -101,14 +101,14 @@ class Followed(Trainer):
         if not isinstance(self.task, GlobalTask):
             return None
         with self._autocast():
-            return rows_cost(self.task, self._some(batch), self.whole_batch)
+            return global_loss_cost(self.task, self._some(batch), self.whole_batch)
 
     def _loss_memory(self, batch: Batch, step: _Step) -> int:
         """What the loss over the step's own rows took while all activations were there."""
         if not isinstance(self.task, GlobalTask) or self.cut_up:
             return 0
         with self._autocast():
-            return rows_memory(self.task, self._some(batch), step.of_all)
+            return global_loss_memory(self.task, self._some(batch), step.of_all)
 
     def _some(self, batch: Batch) -> Batch:
         return batch.to(self.context.device).split(min(8, batch.num_samples))[0]

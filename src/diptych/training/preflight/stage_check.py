@@ -1,4 +1,4 @@
-"""What a check of a training stage found, and what of it would go wrong."""
+"""What `check` measured of a training stage, and the failures and warnings that follow from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training stages of a run, each to be tried in a folder that is thrown away: what `check` and `plan` share."""
+"""A run in a folder that is deleted at the end, where `check` and `plan` try its training stages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from diptych.core.records.run_folder import RunFolder
 from diptych.core.storage import storage_errors, write_text
 from diptych.distributed.watch import Watch
 from diptych.distributed.world import World
-from diptych.training.machine import nearest_folder
+from diptych.training.preflight.machine import nearest_folder
 from diptych.training.run import Run
 from diptych.training.stages import Context, Report, Stage, Train
 
@@ -28,7 +28,7 @@ Tell = Callable[[str], None]
 
 
 @contextmanager
-def throw_away(folder: Path) -> Iterator[RunFolder]:
+def scratch_folder(folder: Path) -> Iterator[RunFolder]:
     """A folder beside one that may not be there yet; gone at the end, also after Ctrl-C and SIGTERM."""
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -47,11 +47,11 @@ def throw_away(folder: Path) -> Iterator[RunFolder]:
             signal.signal(signal.SIGTERM, before)
 
 
-def trainings(run: Run, place: RunFolder, tell: Tell) -> Iterator[tuple[Train, Context, bool]]:
+def training_stages(run: Run, place: RunFolder, tell: Tell) -> Iterator[tuple[Train, Context, bool]]:
     """Each training stage, and whether a later stage needs a checkpoint of it; what stands between is run in full.
 
     Args:
-        place: of `throw_away`.
+        place: of `scratch_folder`.
         tell: is told what is being done.
     """
     device = check_device(run.device)

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 
 from diptych.core.errors import ConfigError, DataError
-from diptych.training.checked import StageCheck
-from diptych.training.probe import Probe, Share
+from diptych.training.preflight.check_trainer import CheckTrainer, Share
+from diptych.training.preflight.scratch_run import Tell, scratch_folder, training_stages
+from diptych.training.preflight.stage_check import StageCheck
 from diptych.training.run import Run
 from diptych.training.stages import Context, Train
-from diptych.training.tried import Tell, throw_away, trainings
 
 
 def check(run: Run, folder: Path, *, processes: int = 1, tell: Tell = lambda line: None) -> list[StageCheck]:
@@ -31,8 +31,8 @@ def check(run: Run, folder: Path, *, processes: int = 1, tell: Tell = lambda lin
     Raises:
         DiptychError: what the run itself would be stopped by.
     """
-    with throw_away(folder) as place:
-        tried = trainings(run, place, tell)
+    with scratch_folder(folder) as place:
+        tried = training_stages(run, place, tell)
         return [_check_stage(stage, context, processes, folder, tell) for stage, context, _ in tried]
 
 
@@ -43,7 +43,7 @@ def _check_stage(stage: Train, context: Context, processes: int, folder: Path, t
     source = stage.source(context)
     share = -(-settings.batch_size // processes)
     try:
-        return Probe(stage, context, settings, source, Share(processes, share)).measured(folder, tell)
+        return CheckTrainer(stage, context, settings, source, Share(processes, share)).measured(folder, tell)
     except DataError as error:
         raise _with_keys(error, context.folder.path / "bad_samples.jsonl") from error
     except torch.OutOfMemoryError as error:
