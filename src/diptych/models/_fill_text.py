@@ -15,6 +15,7 @@ from diptych.core.errors import DiptychError
 from diptych.data.words.cloze import MASK, cloze_ids, word_ids
 from diptych.data.words.tokenizer import Tokenizer, pad_tokens
 from diptych.data.words.word_masking import require_mask
+from diptych.models._batches import batches
 
 BATCH = 256
 
@@ -92,8 +93,7 @@ def _words(
 def _predicted(tokenizer: Tokenizer, rows: Sequence[_Row], predict: Predict) -> Iterator[tuple[_Row, Tensor]]:
     """Each row with its logits at its own places, in float32 on the CPU."""
     mask_id = require_mask(tokenizer)
-    for begin in range(0, len(rows), BATCH):
-        some = rows[begin : begin + BATCH]
+    for some in batches(rows, BATCH):
         places = [[place for place, index in enumerate(row.ids) if index == mask_id] for row in some]
         tokens_NT, lengths_N = pad_tokens([row.ids for row in some], tokenizer.pad_id)
         places_NM, counts_N = pad_tokens(places, 0)

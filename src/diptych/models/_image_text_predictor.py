@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self
 
-from torch import nn
-
-from diptych.capabilities.predictor import Predictor
 from diptych.core.config import ModelConfig, from_plain, to_plain
 from diptych.data.batches.image_text import ImageTextConfig, ImageTextProcessor
 from diptych.data.pixels.images import ImagePreprocessing
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.feature_map import saved_backbone
 from diptych.layers.vision_transformer import VisionTransformer
+from diptych.models._model_predictor import ConfigT, ModelPredictor, ModelT
 
 BACKBONE = "backbone"
 
-ConfigT = TypeVar("ConfigT", bound=ModelConfig)
-ModelT = TypeVar("ModelT", bound=nn.Module)
 
-
-class ImageTextPredictor(Predictor, Generic[ConfigT, ModelT]):
+class ImageTextPredictor(ModelPredictor[ConfigT, ImageTextProcessor, ModelT], Generic[ConfigT, ModelT]):
     """A module behind an `ImageTextProcessor`.
 
     Attributes:
@@ -30,13 +25,6 @@ class ImageTextPredictor(Predictor, Generic[ConfigT, ModelT]):
     """
 
     CONFIG: ClassVar[type[ModelConfig]]
-    module: ModelT
-
-    def __init__(self, config: ConfigT, processor: ImageTextProcessor, module: ModelT, name: str) -> None:
-        self.config = config
-        self.processor = processor
-        self.module = module
-        self.name = name
 
     @classmethod
     @abstractmethod

@@ -30,6 +30,7 @@ from diptych.data.batches.classes import ClassBatch, ClassConfig, ClassProcessor
 from diptych.data.pixels.images import ImagePreprocessing
 from diptych.data.pixels.views import Views
 from diptych.distributed.world import current
+from diptych.models._batches import batches
 from diptych.models.contrastive import clip
 from diptych.models.contrastive._two_towers import PREDICTION_BATCH, TwoTowerPredictor, TwoTowers
 from diptych.models.contrastive.clip import ClipPredictor
@@ -156,8 +157,7 @@ class OnBasePredictor(Predictor):
     def over_pictures(self, visuals: Sequence[Any] | Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
         """What `run` makes of the pictures' vectors, on the CPU, in batches."""
         rows = []
-        for begin in range(0, len(visuals), PREDICTION_BATCH):
-            some = visuals[begin : begin + PREDICTION_BATCH]
+        for some in batches(visuals, PREDICTION_BATCH):
             pixels = some if isinstance(some, Tensor) else self.base.processor.pixels(some)
             rows.append(run(self.module.image_vectors(pixels.to(self.device))).float().cpu())
         return torch.cat(rows) if rows else torch.zeros(0)

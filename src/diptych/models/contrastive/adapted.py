@@ -32,6 +32,7 @@ from diptych.core.errors import ConfigError
 from diptych.core.sample import Sample
 from diptych.data.batches.classes import ClassBatch, ClassProcessor
 from diptych.layers.vision_transformer import VisionTransformer
+from diptych.models._batches import batches
 from diptych.models.contrastive._adapted_towers import (
     WithContext,
     WithFeatureAdapter,
@@ -121,10 +122,10 @@ class AdaptedPredictor(OnBasePredictor):
         Raises:
             ConfigError: a text is none of the classes, each of which has a context of its own.
         """
-        rows = []
-        for begin in range(0, len(texts), PREDICTION_BATCH):
-            some = texts[begin : begin + PREDICTION_BATCH]
-            rows.append(encode_texts(self.module, self.base, some, self._classes(some)).float().cpu())
+        rows = [
+            encode_texts(self.module, self.base, some, self._classes(some)).float().cpu()
+            for some in batches(texts, PREDICTION_BATCH)
+        ]
         return torch.cat(rows) if rows else torch.zeros(0)
 
     def _classes(self, texts: Sequence[str]) -> list[int]:

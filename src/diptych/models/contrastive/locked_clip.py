@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diptych.capabilities.predictor import Predictor
 from diptych.core.config import ModelConfig, from_plain, to_plain
 from diptych.core.losses import Losses, Part, Scope
 from diptych.core.sample import Sample
@@ -40,6 +39,8 @@ from diptych.layers.pretrained import (
     tiny_text_backbone,
     tiny_vision_backbone,
 )
+from diptych.models._batches import batches
+from diptych.models._model_predictor import ModelPredictor
 from diptych.objectives.contrastive import CLIP_SCALE_INIT, CLIP_SCALE_MAX, info_nce
 
 VERBS = ("encode_image", "encode_text")
@@ -148,17 +149,10 @@ class LockedClipTask(GlobalTask[TowerBatch]):
         return LockedClipPredictor(self.config, self.processor, self.model, "locked_clip")
 
 
-class LockedClipPredictor(Predictor):
+class LockedClipPredictor(ModelPredictor[Config, TowerProcessor, LockedClip]):
     """Encodes pictures and strings through the whole towers."""
 
     VERBS = VERBS
-    module: LockedClip
-
-    def __init__(self, config: Config, processor: TowerProcessor, module: LockedClip, name: str) -> None:
-        self.config = config
-        self.processor = processor
-        self.module = module
-        self.name = name
 
     @torch.inference_mode()
     def encode_image(self, visuals: Sequence[Any] | Tensor) -> Tensor:
@@ -168,8 +162,7 @@ class LockedClipPredictor(Predictor):
             visuals: paths, PIL images, arrays, bytes or Images; or one prepared float tensor [N, 3, H, W].
         """
         rows = []
-        for begin in range(0, len(visuals), PREDICTION_BATCH):
-            some = visuals[begin : begin + PREDICTION_BATCH]
+        for some in batches(visuals, PREDICTION_BATCH):
             pixels = some if isinstance(some, Tensor) else self.processor.images.pixels(some)
             rows.append(self._encode_pixels(pixels.to(self.device)).float().cpu())
         return torch.cat(rows) if rows else torch.zeros(0)

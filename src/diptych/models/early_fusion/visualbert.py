@@ -28,7 +28,6 @@ from torch.nn import functional as F
 
 from diptych.capabilities.derive import same_length
 from diptych.capabilities.load import folder_of
-from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Verb
 from diptych.core.config import from_plain, to_plain
 from diptych.core.losses import IGNORED, Losses, Part
@@ -48,6 +47,7 @@ from diptych.layers.feature_map import BackboneMap, BackboneMapConfig, ConvMapCo
 from diptych.layers.pretrained import backbone_from_config
 from diptych.models._fill_text import Places, fill_text
 from diptych.models._fit_texts import check_texts
+from diptych.models._model_predictor import ModelPredictor
 from diptych.models.early_fusion import _visualbert_public as public
 from diptych.models.early_fusion._seen import seen_of
 from diptych.models.early_fusion._visualbert_module import Config as Config  # a part of this file, for its readers
@@ -108,17 +108,11 @@ class VisualBertTask(Task[RegionTextBatch]):
         return VisualBertPredictor(self.config, self.processor, self.model, "visualbert")
 
 
-class VisualBertPredictor(Predictor):
+class VisualBertPredictor(ModelPredictor[Config, RegionTextProcessor, VisualBert]):
     """Says how well texts match pictures, and fills in words."""
 
     VERBS = VERBS
     ranks_by_cosine = False
-
-    def __init__(self, config: Config, processor: RegionTextProcessor, module: VisualBert, name: str) -> None:
-        self.config = config
-        self.processor = processor
-        self.module: VisualBert = module
-        self.name = name
 
     @torch.inference_mode()
     def score_pairs(self, visuals: Sequence[Any] | Tensor, texts: Sequence[str]) -> Tensor:

@@ -19,12 +19,12 @@ from diptych.capabilities.generator import OWN_WAY, Likelihood
 from diptych.capabilities.verbs import Verb
 from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError
-from diptych.core.sampling import ImageSampling, seeds_for
+from diptych.core.sampling import ImageSampling
 from diptych.core.seeding import hash_to_int
 from diptych.core.visual import Image
 from diptych.data.batches.image_text import ImageTextProcessor
 from diptych.decoding.diffusion_sampler import Denoise, SamplerConfig, sample
-from diptych.models._batches import batches
+from diptych.models._batches import batches, seeded_batches
 from diptych.models._image_text_predictor import ImageTextPredictor
 from diptych.models.generative._diffusion_classifier import (
     ClassifierConfig,
@@ -116,12 +116,12 @@ class DiffusionPredictor(ImageTextPredictor[ConfigT, ModelT], Generic[ConfigT, M
             TextTooLong: a prompt does not fit the model's context.
             ConfigError: not one seed a text, or a setting of token models.
         """
-        drawn = seeds_for(len(texts), seeds, "texts")
+        drawn = seeded_batches(texts, seeds, "texts", SAMPLED)
         check_prompts(texts, self.processor)
         require_diffusion(sampling)
         made: list[Image] = []
-        for at in range(0, len(texts), SAMPLED):
-            made += images_of(self.pictures(texts[at : at + SAMPLED], drawn[at : at + SAMPLED], sampling))
+        for some, own in drawn:
+            made += images_of(self.pictures(some, own, sampling))
         return made
 
     def pictures(self, texts: Sequence[str], seeds: Sequence[int], sampling: ImageSampling) -> Tensor:

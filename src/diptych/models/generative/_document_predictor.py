@@ -17,7 +17,7 @@ from diptych.capabilities.verbs import Verb
 from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError, TextTooLong
 from diptych.core.losses import IGNORED
-from diptych.core.sampling import ImageSampling, TextSampling, seeds_for
+from diptych.core.sampling import ImageSampling, TextSampling
 from diptych.core.visual import Image
 from diptych.data.words.cloze import word_ids
 from diptych.data.words.tokenizer import pad_tokens
@@ -26,7 +26,7 @@ from diptych.decoding.decoder import Decoder
 from diptych.decoding.guided import guided
 from diptych.decoding.trunk_decoder import TrunkDecoder
 from diptych.decoding.write import write
-from diptych.models._batches import batches
+from diptych.models._batches import batches, seeded_batches
 from diptych.models._image_text_predictor import ImageTextPredictor
 from diptych.models.generative._document_module import CodeDecoder, DocumentModel
 from diptych.models.generative._picture_codes import codes_of
@@ -74,11 +74,9 @@ class DocumentPredictor(ImageTextPredictor[ConfigT, DocumentModel], Generic[Conf
             TextTooLong: a prompt has no room for one more token.
             ConfigError: not one seed a prompt.
         """
-        drawn, rows = seeds_for(len(prompts), seeds, "prompts"), self.rows(prompts)
         written: list[str] = []
-        for at in range(0, len(rows), PREDICTION_BATCH):
-            end = at + PREDICTION_BATCH
-            written += self._texts(rows[at:end], sampling, drawn[at:end])
+        for rows, drawn in seeded_batches(self.rows(prompts), seeds, "prompts", PREDICTION_BATCH):
+            written += self._texts(rows, sampling, drawn)
         return written
 
     def _texts(self, rows: Sequence[list[int]], sampling: TextSampling, seeds: Sequence[int]) -> list[str]:
@@ -109,7 +107,7 @@ class DocumentPredictor(ImageTextPredictor[ConfigT, DocumentModel], Generic[Conf
             TextTooLong: a prompt and a picture do not fit.
             ConfigError: not one seed a text, or a setting of other models.
         """
-        drawn = seeds_for(len(texts), seeds, "texts")
+        drawn = seeded_batches(texts, seeds, "texts", PREDICTION_BATCH)
         check_prompts(texts, self.processor)
         if sampling.steps or sampling.candidates > 1:
             raise ConfigError(
@@ -117,9 +115,8 @@ class DocumentPredictor(ImageTextPredictor[ConfigT, DocumentModel], Generic[Conf
                 f"so leave them out"
             )
         made: list[Image] = []
-        for at in range(0, len(texts), PREDICTION_BATCH):
-            end = at + PREDICTION_BATCH
-            codes_NP = self.written_codes(texts[at:end], drawn[at:end], sampling)
+        for some, own in drawn:
+            codes_NP = self.written_codes(some, own, sampling)
             made += images_of(self.module.tokenizer.decode(self._as_grid(codes_NP)))
         return made
 

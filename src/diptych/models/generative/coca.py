@@ -26,7 +26,7 @@ from diptych.capabilities.load import folder_of
 from diptych.core.errors import ConfigError
 from diptych.core.losses import Losses, Part, Scope
 from diptych.core.sample import Sample
-from diptych.core.sampling import TextSampling, seeds_for
+from diptych.core.sampling import TextSampling
 from diptych.core.task import Features, GlobalTask, LocalOutput
 from diptych.data.batches.image_text import (
     ImagePreprocessing,
@@ -40,7 +40,7 @@ from diptych.decoding.texts import written_texts
 from diptych.layers.feature_map import BackboneMap
 from diptych.layers.vision_transformer import VisionTransformer
 from diptych.models import _weight_tables as tables
-from diptych.models._batches import batches
+from diptych.models._batches import batches, seeded_batches
 from diptych.models._fit_texts import check_texts
 from diptych.models._image_text_predictor import OnBackbonePredictor
 from diptych.models._public_folder import read_weights
@@ -169,11 +169,9 @@ class CocaPredictor(OnBackbonePredictor[Config, Coca]):
             ConfigError: not one seed a prompt.
         """
         begun = [beginning_of(prompt, self.processor.tokenizer) for prompt in prompts]
-        drawn = seeds_for(len(begun), seeds, "prompts")
         written: list[str] = []
-        for at in range(0, len(begun), PREDICTION_BATCH):
-            end = at + PREDICTION_BATCH
-            written += self._written(begun[at:end], sampling, drawn[at:end])
+        for some, drawn in seeded_batches(begun, seeds, "prompts", PREDICTION_BATCH):
+            written += self._written(some, sampling, drawn)
         return written
 
     def _written(self, begun: Sequence[Beginning], sampling: TextSampling, seeds: Sequence[int]) -> list[str]:

@@ -25,7 +25,7 @@ from diptych.capabilities.verbs import Verb
 from diptych.core.errors import ConfigError
 from diptych.core.losses import Losses, Part
 from diptych.core.sample import Sample
-from diptych.core.sampling import ImageSampling, seeds_for
+from diptych.core.sampling import ImageSampling
 from diptych.core.seeding import hash_to_int
 from diptych.core.task import Task
 from diptych.core.visual import Image
@@ -43,7 +43,7 @@ from diptych.decoding.trunk_decoder import TrunkDecoder
 from diptych.decoding.write import write
 from diptych.layers.conv_autoencoder import AutoencoderConfig
 from diptych.layers.quantizer import QuantizerConfig
-from diptych.models._batches import batches
+from diptych.models._batches import batches, seeded_batches
 from diptych.models._fit_texts import check_texts
 from diptych.models._image_text_predictor import ImageTextPredictor
 from diptych.models.contrastive import clip
@@ -127,7 +127,7 @@ class PartiPredictor(ImageTextPredictor[Config, Parti]):
             TextTooLong: a prompt does not fit the model's context.
             ConfigError: not one seed a text, candidates without a model that ranks, or a setting of diffusion.
         """
-        drawn = seeds_for(len(texts), seeds, "texts")
+        drawn = seeded_batches(texts, seeds, "texts", max(1, PREDICTION_BATCH // sampling.candidates))
         check_prompts(texts, self.processor)
         if sampling.steps:
             raise ConfigError(f"steps {sampling.steps} are of diffusion, and this model writes codes: leave them out")
@@ -137,10 +137,8 @@ class PartiPredictor(ImageTextPredictor[Config, Parti]):
                 f"is best: leave it at 1, or train with model.reranker"
             )
         made: list[Image] = []
-        together = max(1, PREDICTION_BATCH // sampling.candidates)
-        for at in range(0, len(texts), together):
-            pixels = self._best(texts[at : at + together], drawn[at : at + together], sampling)
-            made += images_of(pixels)
+        for some, own in drawn:
+            made += images_of(self._best(some, own, sampling))
         return made
 
     def _best(self, texts: Sequence[str], seeds: Sequence[int], sampling: ImageSampling) -> Tensor:

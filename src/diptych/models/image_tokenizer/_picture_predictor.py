@@ -8,24 +8,22 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from diptych.capabilities.predictor import Predictor
 from diptych.core.config import ModelConfig, from_plain, to_plain
 from diptych.core.visual import Image
 from diptych.data.batches.pictures import PictureProcessor
 from diptych.data.pixels.images import ImagePreprocessing
+from diptych.models._batches import batches
+from diptych.models._model_predictor import ConfigT, ModelPredictor, ModelT
 
 PREDICTION_BATCH = 64
 
-ConfigT = TypeVar("ConfigT", bound=ModelConfig)
-ModelT = TypeVar("ModelT", bound=nn.Module)
 
-
-class PicturePredictor(Predictor, Generic[ConfigT, ModelT]):
+class PicturePredictor(ModelPredictor[ConfigT, PictureProcessor, ModelT], Generic[ConfigT, ModelT]):
     """A model that takes pictures and gives pictures.
 
     Attributes:
@@ -33,13 +31,6 @@ class PicturePredictor(Predictor, Generic[ConfigT, ModelT]):
     """
 
     CONFIG: ClassVar[type[ModelConfig]]
-    module: ModelT
-
-    def __init__(self, config: ConfigT, processor: PictureProcessor, module: ModelT, name: str) -> None:
-        self.config = config
-        self.processor = processor
-        self.module = module
-        self.name = name
 
     @classmethod
     @abstractmethod
@@ -55,8 +46,7 @@ class PicturePredictor(Predictor, Generic[ConfigT, ModelT]):
         return images_of(self.processor.pixels(visuals))
 
     def _batches(self, visuals: Sequence[Any] | Tensor) -> Iterator[Tensor]:
-        for begin in range(0, len(visuals), PREDICTION_BATCH):
-            some = visuals[begin : begin + PREDICTION_BATCH]
+        for some in batches(visuals, PREDICTION_BATCH):
             yield (some if isinstance(some, Tensor) else self.processor.pixels(some)).to(self.device)
 
     @property

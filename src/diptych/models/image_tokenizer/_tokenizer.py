@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from diptych.core.errors import DataError
 from diptych.core.visual import Image
+from diptych.models._model_predictor import ConfigT
 from diptych.models.image_tokenizer._picture_predictor import (
     PREDICTION_BATCH,
-    ConfigT,
     PicturePredictor,
     at_least_one,
     images_of,

@@ -14,18 +14,18 @@ from torch import Tensor
 
 from diptych.capabilities.derive import same_length
 from diptych.capabilities.generator import GREEDY, Likelihood, Prompt
-from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Comparable
 from diptych.core.config import from_plain, to_plain
 from diptych.core.errors import TextTooLong
 from diptych.core.losses import IGNORED
-from diptych.core.sampling import TextSampling, seeds_for
+from diptych.core.sampling import TextSampling
 from diptych.data.batches.image_text import ImageTextConfig, ImageTextProcessor
 from diptych.data.pixels.images import ImagePreprocessing
 from diptych.data.words.tokenizer import Tokenizer, pad_tokens
 from diptych.decoding.texts import written_texts
 from diptych.layers.pretrained import backbone_from_config
-from diptych.models._batches import batches
+from diptych.models._batches import batches, seeded_batches
+from diptych.models._model_predictor import ModelPredictor
 from diptych.models.generative._captioning import Beginning, beginning_of, joined, likelihood_rows
 from diptych.models.pretrained_backbone._blip2_module import Blip2, Config
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures
@@ -36,17 +36,11 @@ VERBS = ("score", "score_pairs", "generate_text", "text_likelihood")
 PREDICTION_BATCH = 64
 
 
-class Blip2Predictor(Predictor):
+class Blip2Predictor(ModelPredictor[Config, ImageTextProcessor, Blip2]):
     """Scores pairs by the best query and by the matching head, and writes captions."""
 
     VERBS = VERBS
     comparable_over = Comparable.BOTH
-
-    def __init__(self, config: Config, processor: ImageTextProcessor, module: Blip2, name: str) -> None:
-        self.config = config
-        self.processor = processor
-        self.module: Blip2 = module
-        self.name = name
 
     @torch.inference_mode()
     def score(self, visuals: Sequence[Any] | Tensor, texts: Sequence[str]) -> Tensor:
@@ -79,11 +73,9 @@ class Blip2Predictor(Predictor):
             ConfigError: not one seed a prompt.
         """
         begun = [beginning_of(prompt, self.processor.tokenizer) for prompt in prompts]
-        drawn = seeds_for(len(begun), seeds, "prompts")
         written: list[str] = []
-        for at in range(0, len(begun), PREDICTION_BATCH):
-            some = begun[at : at + PREDICTION_BATCH]
-            written += self._written(some, sampling, drawn[at : at + PREDICTION_BATCH])
+        for some, drawn in seeded_batches(begun, seeds, "prompts", PREDICTION_BATCH):
+            written += self._written(some, sampling, drawn)
         return written
 
     def _written(self, begun: Sequence[Beginning], sampling: TextSampling, seeds: Sequence[int]) -> list[str]:

@@ -7,26 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import torch
 from torch import Tensor
 
 from diptych.capabilities.derive import same_length
 from diptych.capabilities.generator import GREEDY, Likelihood, Prompt
-from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Verb
-from diptych.core.config import ModelConfig
 from diptych.core.losses import IGNORED
 from diptych.core.sample import Turn
-from diptych.core.sampling import TextSampling, seeds_for
+from diptych.core.sampling import TextSampling
 from diptych.data.batches.conversations import ConversationProcessor, Read
 from diptych.data.pixels.images import ImagePreprocessing, pixels_of
 from diptych.data.words.chat import IMAGE
 from diptych.data.words.tokenizer import pad_tokens
 from diptych.decoding.decoder import Decoder
 from diptych.decoding.texts import written_texts
-from diptych.models._batches import batches
+from diptych.models._batches import batches, seeded_batches
+from diptych.models._model_predictor import ConfigT, ModelPredictor
 from diptych.models.pretrained_backbone._answers import answers, parts_of, reading_a_prompt
 from diptych.models.pretrained_backbone._language_model import Said
 from diptych.models.pretrained_backbone._prefixed import Prefixed
@@ -34,19 +33,9 @@ from diptych.objectives.autoregressive import token_log_probabilities
 
 PREDICTION_BATCH = 32
 
-ConfigT = TypeVar("ConfigT", bound=ModelConfig)
 
-
-class Talker(Predictor, Generic[ConfigT]):
+class Talker(ModelPredictor[ConfigT, ConversationProcessor, Prefixed], Generic[ConfigT]):
     """A prompt is what a user says, pictures where they stand in it."""
-
-    module: Prefixed
-
-    def __init__(self, config: ConfigT, processor: ConversationProcessor, module: Prefixed, name: str) -> None:
-        self.config = config
-        self.processor = processor
-        self.module = module
-        self.name = name
 
     @torch.inference_mode()
     def generate_text(
@@ -59,11 +48,9 @@ class Talker(Predictor, Generic[ConfigT]):
             TextTooLong: a prompt has no room for one more token.
             ConfigError: not one seed a prompt.
         """
-        drawn = seeds_for(len(prompts), seeds, "prompts")
         written: list[str] = []
-        for at in range(0, len(prompts), PREDICTION_BATCH):
-            end = at + PREDICTION_BATCH
-            written += self._written(prompts[at:end], sampling, drawn[at:end])
+        for some, drawn in seeded_batches(prompts, seeds, "prompts", PREDICTION_BATCH):
+            written += self._written(some, sampling, drawn)
         return written
 
     def _written(self, prompts: Sequence[Prompt], sampling: TextSampling, seeds: Sequence[int]) -> list[str]:

@@ -17,7 +17,7 @@ from diptych.core.config import from_plain, to_plain
 from diptych.core.errors import ConfigError, TextTooLong
 from diptych.core.losses import IGNORED
 from diptych.core.sample import Turn
-from diptych.core.sampling import ImageSampling, TextSampling, seeds_for
+from diptych.core.sampling import ImageSampling, TextSampling
 from diptych.core.seeding import hash_to_int
 from diptych.core.visual import Image
 from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor, Read
@@ -25,6 +25,7 @@ from diptych.data.batches.image_text import ImageTextConfig, ImageTextProcessor
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.decoding.write import write
 from diptych.layers.pretrained import backbone_from_config
+from diptych.models._batches import seeded_batches
 from diptych.models.generative import stable_diffusion
 from diptych.models.generative._diffusion_predictor import SAMPLED, require_diffusion
 from diptych.models.generative._latent_module import Told
@@ -62,14 +63,12 @@ class VokenPredictor(Talker[Config]):
             TextTooLong: a prompt and a picture do not fit.
             ConfigError: not one seed a text, or a setting of token models.
         """
-        drawn = seeds_for(len(texts), seeds, "texts")
+        drawn = seeded_batches(texts, seeds, "texts", SAMPLED)
         check_words(texts)
         require_diffusion(sampling)
         made: list[Image] = []
-        for at in range(0, len(texts), SAMPLED):
-            end = at + SAMPLED
-            states_NKD = self.voken_states(texts[at:end])
-            made += images_of(self.pictures(states_NKD, drawn[at:end], sampling))
+        for some, own in drawn:
+            made += images_of(self.pictures(self.voken_states(some), own, sampling))
         return made
 
     @torch.inference_mode()

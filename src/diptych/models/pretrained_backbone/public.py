@@ -29,12 +29,12 @@ from diptych.core.config import ModelConfig, from_plain, to_plain
 from diptych.core.errors import TextTooLong
 from diptych.core.losses import IGNORED, Losses, Part
 from diptych.core.sample import Sample, Turn
-from diptych.core.sampling import TextSampling, seeds_for
+from diptych.core.sampling import TextSampling
 from diptych.core.task import Task
 from diptych.core.visual import Image, as_image
 from diptych.data.words.chat import IMAGE
 from diptych.layers.pretrained import transformers_for
-from diptych.models._batches import batches
+from diptych.models._batches import batches, seeded_batches
 from diptych.models.pretrained_backbone._answers import answers, reading_a_prompt
 from diptych.models.pretrained_backbone._public_files import Public, public_from_config, read_public, write_public
 from diptych.models.pretrained_backbone._public_paligemma import PrefixReader
@@ -93,11 +93,10 @@ class PublicPredictor(Predictor):
             TextTooLong: a prompt has no room for one more token.
             ConfigError: not one seed a prompt.
         """
-        drawn = seeds_for(len(prompts), seeds, "prompts")
         found: list[str] = []
-        for some, own in zip(batches(prompts, PREDICTION_BATCH), batches(drawn, PREDICTION_BATCH), strict=True):
+        for some, drawn in seeded_batches(prompts, seeds, "prompts", PREDICTION_BATCH):
             rows = [self._opened(prompt) for prompt in some]
-            written = written_rows(self.module, self.reader, self._here(rows), sampling, own)
+            written = written_rows(self.module, self.reader, self._here(rows), sampling, drawn)
             found += [self.reader.words(row) for row in written]
         return found
 

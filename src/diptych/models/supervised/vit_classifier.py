@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diptych.capabilities.load import folder_of
-from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Comparable
 from diptych.core.config import ModelConfig, from_plain, to_plain
 from diptych.core.errors import CheckpointError, ConfigError
@@ -32,6 +31,8 @@ from diptych.data.pixels.images import ImagePreprocessing
 from diptych.layers.normalise import Normalise
 from diptych.layers.vision_transformer import VisionConfig, VisionTransformer
 from diptych.models import _weight_tables as tables
+from diptych.models._batches import batches
+from diptych.models._model_predictor import ModelPredictor
 from diptych.models._public_folder import activation, read_json, read_preprocessing, read_weights
 from diptych.objectives.classification import cross_entropy_sum
 
@@ -106,18 +107,12 @@ class VitClassifierTask(Task[ClassBatch]):
         return VitClassifierPredictor(self.config, self.processor, self.model, "vit_classifier")
 
 
-class VitClassifierPredictor(Predictor):
+class VitClassifierPredictor(ModelPredictor[Config, ClassProcessor, VitClassifier]):
     """Encodes pictures, and scores them against the class names it was trained on."""
 
     VERBS = VERBS
     READS_TEXT = READS_TEXT
     comparable_over = Comparable.TEXTS
-
-    def __init__(self, config: Config, processor: ClassProcessor, module: VitClassifier, name: str) -> None:
-        self.config = config
-        self.processor = processor
-        self.module: VitClassifier = module
-        self.name = name
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -147,8 +142,7 @@ class VitClassifierPredictor(Predictor):
 
     def _in_batches(self, visuals: Sequence[Any] | Tensor, run: Any) -> Tensor:
         rows = []
-        for begin in range(0, len(visuals), PREDICTION_BATCH):
-            some = visuals[begin : begin + PREDICTION_BATCH]
+        for some in batches(visuals, PREDICTION_BATCH):
             pixels = some if isinstance(some, Tensor) else self.processor.pixels(some)
             rows.append(run(pixels.to(self.device)).float().cpu())
         return torch.cat(rows) if rows else torch.zeros(0)
