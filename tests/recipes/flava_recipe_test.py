@@ -15,8 +15,8 @@ from diptych.capabilities.load import load
 from diptych.core.config import from_plain, to_plain
 from diptych.core.errors import ConfigError
 from diptych.data.batches.mixed_pairs import Kind, Masks
+from diptych.data.batches.row_kinds import kinds_in
 from diptych.data.derived.mixture import Mixture
-from diptych.data.derived.one_sided import kinds_in
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
 from diptych.models.image_tokenizer import vq

@@ -13,8 +13,7 @@ from diptych.core.records.results import read_result
 from diptych.core.records.run_folder import RunFolder
 from diptych.core.sample import Sample
 from diptych.core.sampling import TextSampling
-from diptych.data.derived.captions_only import CaptionsOnly
-from diptych.data.derived.text_only import TextOnly
+from diptych.data.derived.without import WithoutPictures, WithoutTurns
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.data.words.chat import PlainTemplate
@@ -105,7 +104,7 @@ def test_parts_are_trained_on_other_scenes() -> None:
 
 def test_sources_without_a_side() -> None:
     whole = Scenes("train", 3, SceneConfig(32, 1))
-    words, captions = TextOnly(whole), CaptionsOnly(whole)
+    words, captions = WithoutPictures(whole), WithoutTurns(whole)
     assert len({whole.fingerprint(), words.fingerprint(), captions.fingerprint()}) == 3
     assert words[1].visuals == () and words[1].turns == whole[1].turns and words.keys() == whole.keys()
     assert captions[1].turns == () and captions[1].texts == whole[1].texts and len(captions) == 3

@@ -14,8 +14,9 @@ from diptych.data.batches.image_text import ImageTextConfig, TextPreprocessing
 from diptych.data.batches.mixed_pairs import Masks, MixedPairsProcessor
 from diptych.data.batches.other_captions import OtherCaptions
 from diptych.data.batches.pictures import PictureProcessor
+from diptych.data.batches.row_kinds import kinds_in
 from diptych.data.derived.mixture import Mixture
-from diptych.data.derived.one_sided import OneSided, kinds_in
+from diptych.data.derived.without import WithoutCaptions, WithoutPictures
 from diptych.data.open import open_source
 from diptych.evaluation.runner import evaluate
 from diptych.layers.feature_map import BackboneMap
@@ -74,9 +75,9 @@ class FlavaRun(PairsRun):
         """Pairs, and pictures and texts alone where they are added."""
         sides = [(self.pairs(), self.shares[0])]
         if self.pictures:
-            sides.append((OneSided(open_source(self.pictures, "train"), "pictures"), self.shares[1]))
+            sides.append((WithoutCaptions(open_source(self.pictures, "train")), self.shares[1]))
         if self.texts:
-            sides.append((OneSided(open_source(self.texts, "train"), "texts"), self.shares[2]))
+            sides.append((WithoutPictures(open_source(self.texts, "train")), self.shares[2]))
         if len(sides) == 1:
             return sides[0][0]
         return Mixture([source for source, _ in sides], [share for _, share in sides], seed=self.seed)
@@ -118,7 +119,7 @@ class FlavaRun(PairsRun):
         pairs = self.pairs()
         if not self.pictures:
             return pairs
-        added = OneSided(open_source(self.pictures, "train"), "pictures")
+        added = WithoutCaptions(open_source(self.pictures, "train"))
         return Mixture([pairs, added], self.shares[:2], seed=self.seed)
 
     def _vq_codes(self) -> VqCodes:

@@ -18,7 +18,7 @@ from diptych.core.processor import BadSample
 from diptych.core.source import Source
 from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
 from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
-from diptych.data.derived.text_only import TextOnly
+from diptych.data.derived.without import WithoutPictures
 from diptych.data.open import open_source
 from diptych.data.pixels.tower_inputs import read_tower_images
 from diptych.data.words.chat import PlainTemplate
@@ -120,7 +120,7 @@ class OwnParts(PairsRun):
 
     def words_source(self) -> Source:
         """What an own language model is trained on."""
-        return TextOnly(self._data_of_parts())
+        return WithoutPictures(self._data_of_parts())
 
     def words_template(self) -> PlainTemplate:
         """How what it is trained on is written."""

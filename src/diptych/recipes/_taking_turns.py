@@ -13,10 +13,10 @@ from typing import Any
 from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import ConfigError
 from diptych.core.source import Source
-from diptych.data.derived.captions_only import CaptionsOnly
-from diptych.data.derived.captions_retold import CaptionsRetold
+from diptych.data.derived.caption_to_caption import CaptionToCaption
 from diptych.data.derived.episodes import EpisodeConfig, Episodes
 from diptych.data.derived.mixture import Mixture
+from diptych.data.derived.without import WithoutTurns
 from diptych.data.words.chat import PlainTemplate
 from diptych.evaluation.runner import evaluate
 from diptych.models.pretrained_backbone._interleaved import plain_template
@@ -68,12 +68,12 @@ class TakingTurns(OwnParts):
     def documents(self) -> Source:
         """What is trained on: captions, and episodes."""
         source = self.training_data()
-        return self._with_episodes(CaptionsOnly(source), source, self.episodes, self.share, told=False)
+        return self._with_episodes(WithoutTurns(source), source, self.episodes, self.share, told=False)
 
     def words_source(self) -> Source:
         """The same of other scenes, with captions in the place of pictures."""
         source, config = self._data_of_parts(), replace(self.episodes, seed=self.seed_of_parts)
-        return self._with_episodes(CaptionsRetold(source), source, config, self.told_share, told=True)
+        return self._with_episodes(CaptionToCaption(source), source, config, self.told_share, told=True)
 
     def words_template(self) -> PlainTemplate:
         """Without names of speakers."""

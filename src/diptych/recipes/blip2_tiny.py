@@ -10,8 +10,8 @@ from diptych.core.source import Source
 from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
 from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
 from diptych.data.batches.instructions import InstructedProcessor
-from diptych.data.derived.captions_only import CaptionsOnly
-from diptych.data.derived.told_captions import ToldCaptions
+from diptych.data.derived.caption_as_context import CaptionAsContext
+from diptych.data.derived.without import WithoutTurns
 from diptych.data.words.chat import PlainTemplate, read_template
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.qformer import QFormerConfig
@@ -61,13 +61,13 @@ class Blip2Run(OwnParts):
         rounds = (
             Train(
                 QUERIES,
-                source=lambda context: CaptionsOnly(self.training_data()),
+                source=lambda context: WithoutTurns(self.training_data()),
                 task=self._first,
                 settings=self.first.applied_to(self),
             ),
             Train(
                 CAPTIONS,
-                source=lambda context: CaptionsOnly(self.training_data()),
+                source=lambda context: WithoutTurns(self.training_data()),
                 task=self._second,
                 settings=self.captions.applied_to(self),
             ),
@@ -77,7 +77,7 @@ class Blip2Run(OwnParts):
         return (*([self.tokenizer_stage()] if given else []), *self.own_stages(), *rounds)
 
     def words_source(self) -> Source:
-        return ToldCaptions(self._data_of_parts(), self.prompt)
+        return CaptionAsContext(self._data_of_parts(), self.prompt)
 
     def evaluator(self, context: Context) -> Evaluate:
         """The share of held-out questions that are answered word for word; without the picture, and with another's."""

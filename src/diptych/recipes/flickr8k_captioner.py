@@ -13,7 +13,7 @@ from pathlib import Path
 from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import ConfigError
 from diptych.core.source import Source
-from diptych.data.derived.captions_only import CaptionsOnly
+from diptych.data.derived.without import WithoutTurns
 from diptych.data.pixels.images import ImagePreprocessing
 from diptych.data.words.chat import PlainTemplate, Template
 from diptych.data.words.tokenizer import Tokenizer
@@ -54,7 +54,7 @@ class CaptionerRun(OnLlava):
                 raise ConfigError(f"--{name}: no folder at {folder}")
         train = Train(
             "train",
-            source=lambda context: CaptionsOnly(self.training_data()),
+            source=lambda context: WithoutTurns(self.training_data()),
             task=lambda context: self.llava_task(context, self.trained),
             evaluate=self.evaluator,
             best="cider",

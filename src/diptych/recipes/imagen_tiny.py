@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diptych.core.errors import ConfigError
 from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
-from diptych.data.derived.retold import Retold
+from diptych.data.derived.caption_pairs import CaptionPairs
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.frozen_text import T5Text
 from diptych.models.generative import imagen
@@ -70,7 +70,7 @@ class ImagenRun(GeneratorRun):
 
         # Of a caption alone nothing tells a hidden colour, and a model that need not tell colours apart does not.
         settings = self.language.applied_to(self)
-        return Train(_LANGUAGE, source=lambda context: Retold(self.training_data()), task=task, settings=settings)
+        return Train(_LANGUAGE, source=lambda context: CaptionPairs(self.training_data()), task=task, settings=settings)
 
     def _stage(self, number: int) -> Train:
         last = number == len(self.model.stages) - 1

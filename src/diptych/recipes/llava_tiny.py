@@ -9,10 +9,9 @@ from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import ConfigError
 from diptych.core.source import Source
 from diptych.data.batches.image_text import ImagePreprocessing
-from diptych.data.derived.captions_only import CaptionsOnly
 from diptych.data.derived.mixture import Mixture
-from diptych.data.derived.told_documents import ToldDocuments
-from diptych.data.derived.told_texts import ToldTexts
+from diptych.data.derived.unprompted import UnpromptedCaptions, UnpromptedDocuments
+from diptych.data.derived.without import WithoutTurns
 from diptych.data.open import open_source
 from diptych.layers.connectors import ConnectorConfig
 from diptych.models.pretrained_backbone import llava
@@ -80,11 +79,11 @@ class LlavaRun(OwnParts, OnLlava):
 
     def first_data(self) -> Source:
         """What the first round is trained on."""
-        captions = CaptionsOnly(self.training_data())
+        captions = WithoutTurns(self.training_data())
         shares: list[tuple[Callable[[], Source], float]] = [
             (lambda: captions, self.first_mix.captions),
-            (lambda: ToldDocuments(open_source(self._documents(), "train")), self.first_mix.documents),
-            (lambda: ToldTexts(captions), self.first_mix.texts),
+            (lambda: UnpromptedDocuments(open_source(self._documents(), "train")), self.first_mix.documents),
+            (lambda: UnpromptedCaptions(captions), self.first_mix.texts),
         ]
         used = [(source(), share) for source, share in shares if share]
         if len(used) == 1:

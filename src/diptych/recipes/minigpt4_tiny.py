@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from diptych.capabilities.predictor import Predictor
 from diptych.core.source import Source
 from diptych.data.batches.image_text import ImagePreprocessing
-from diptych.data.derived.captions_only import CaptionsOnly
+from diptych.data.derived.caption_as_context import CaptionAsContext
 from diptych.data.derived.subset import select_keys
-from diptych.data.derived.told_captions import ToldCaptions
+from diptych.data.derived.without import WithoutTurns
 from diptych.models.pretrained_backbone import minigpt4
 from diptych.models.pretrained_backbone._prefixed import Trained
 from diptych.recipes._answered import answered
@@ -46,7 +46,7 @@ class MiniGpt4Run(OwnParts):
     def stages(self) -> Sequence[Stage]:
         first = Train(
             PAIRS,
-            source=lambda context: CaptionsOnly(self.training_data()),
+            source=lambda context: WithoutTurns(self.training_data()),
             task=self._task,
             evaluate=self.evaluator,
             settings=self.pairs.applied_to(self),
@@ -66,7 +66,7 @@ class MiniGpt4Run(OwnParts):
 
     def words_source(self) -> Source:
         """Words by which it learns to look back for what it was told: all that vectors before words can use."""
-        return ToldCaptions(self._data_of_parts(), self.prompt)
+        return CaptionAsContext(self._data_of_parts(), self.prompt)
 
     def evaluator(self, context: Context) -> Evaluate:
         """The share of held-out questions that are answered word for word, and that with another's picture."""

@@ -9,8 +9,8 @@ from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import ConfigError
 from diptych.core.source import Source
 from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
-from diptych.data.derived.captions_only import CaptionsOnly
-from diptych.data.derived.told_captions import ToldCaptions
+from diptych.data.derived.caption_as_context import CaptionAsContext
+from diptych.data.derived.without import WithoutTurns
 from diptych.data.open import open_source
 from diptych.data.pixels.images import ImagePreprocessing
 from diptych.data.words.chat import PlainTemplate
@@ -60,7 +60,7 @@ class MiniGpt5Run(OwnDiffusion):
     def stages(self) -> Sequence[Stage]:
         first = Train(
             ALIGNMENT,
-            source=lambda context: CaptionsOnly(self.training_data()),
+            source=lambda context: WithoutTurns(self.training_data()),
             task=lambda context: self._task(context, aligned=False),
             evaluate=self.evaluator,
             show=self.shown,
@@ -78,7 +78,7 @@ class MiniGpt5Run(OwnDiffusion):
 
     def words_source(self) -> Source:
         """Words by which the language model learns to look back for what it was told, as vokens must."""
-        return ToldCaptions(self._data_of_parts(), "What does the picture show?")
+        return CaptionAsContext(self._data_of_parts(), "What does the picture show?")
 
     def evaluator(self, context: Context) -> Evaluate:
         """How far pictures show what they are asked for, and how far those of other texts' vokens do; on scenes."""

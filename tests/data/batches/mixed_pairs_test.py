@@ -20,7 +20,8 @@ from diptych.core.visual import Image
 from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, TextPreprocessing
 from diptych.data.batches.mixed_pairs import Kind, Masks, MixedBatch, MixedPairsProcessor
 from diptych.data.batches.other_captions import OtherCaptions
-from diptych.data.derived.one_sided import OneSided, kinds_in
+from diptych.data.batches.row_kinds import kinds_in
+from diptych.data.derived.without import WithoutCaptions, WithoutPictures
 from diptych.data.words.tokenizer import Tokenizer
 
 SIZE, GRID = 16, 4
@@ -156,12 +157,12 @@ def test_a_preview_greys_what_is_hidden_and_says_what_is_read() -> None:
 
 def test_one_side_of_a_source() -> None:
     source = Held([sample(i) for i in range(3)])
-    pictures, texts = OneSided(source, "pictures"), OneSided(source, "texts")
+    pictures, texts = WithoutCaptions(source), WithoutPictures(source)
     assert pictures[1].texts == () and pictures[1].image.pixels_HWC is not None
     assert texts[1].visuals == () and texts[1].texts == (NAMES[1],)
     assert pictures.keys() == source.keys() and len(texts) == 3
     assert len({pictures.fingerprint(), texts.fingerprint(), source.fingerprint()}) == 3
-    assert pictures.name == "pictures of held"
+    assert pictures.name == "held, without captions"
 
 
 def test_the_kinds_that_data_give() -> None:

@@ -7,14 +7,14 @@ import torch
 
 from diptych.core.errors import DiptychError
 from diptych.core.sampling import TextSampling
-from diptych.data.derived.captions_only import CaptionsOnly
+from diptych.data.derived.without import WithoutTurns
 from diptych.data.loading.evaluation_batches import EvaluationBatches
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.layers.weight_hash import weight_hash
 from diptych.models.pretrained_backbone import frozen
 
-SOURCE = CaptionsOnly(Scenes("train", 8, SceneConfig(32, 1, words=0.0)))
+SOURCE = WithoutTurns(Scenes("train", 8, SceneConfig(32, 1, words=0.0)))
 IMAGES = [SOURCE[index].image for index in range(3)]
 SLOTS = 4
 

@@ -89,7 +89,7 @@ def check_kinds(weights: Weights, kinds: Collection[Kind]) -> None:
     """Raises a ConfigError when the data can never give a term that has a weight.
 
     Args:
-        kinds: of the rows that the data give (`data.derived.one_sided.kinds_in`).
+        kinds: of the rows that the data give (`data.batches.row_kinds.kinds_in`).
     """
     for term in sorted(weights.used()):
         if not set(_NEEDS[term].kinds) <= set(kinds):

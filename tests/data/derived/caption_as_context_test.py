@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from diptych.data.derived.told_captions import ToldCaptions
+from diptych.data.derived.caption_as_context import CaptionAsContext
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 
 
 def test_captions_are_said_told_or_left_out() -> None:
     whole = Scenes("train", 40, SceneConfig(32, 2))
-    source = ToldCaptions(whole, "what is there?")
+    source = CaptionAsContext(whole, "what is there?")
     kinds = {"said": 0, "told": 0, "left out": 0}
     for index in range(40):
         one, was = source[index], whole[index]
@@ -28,6 +28,6 @@ def test_the_fingerprint_is_of_source_and_prompt() -> None:
     whole = Scenes("train", 40, SceneConfig(32, 2))
     found = {
         whole.fingerprint(),
-        *(ToldCaptions(whole, prompt).fingerprint() for prompt in ("what?", "what is there?")),
+        *(CaptionAsContext(whole, prompt).fingerprint() for prompt in ("what?", "what is there?")),
     }
     assert len(found) == 3

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from diptych.core.sample import Sample
-from diptych.data.derived.retold import Retold
+from diptych.data.derived.caption_pairs import CaptionPairs
 from diptych.data.scenes.source import Scenes
 
 
 def test_each_caption_is_followed_by_the_next_and_nothing_else_changes() -> None:
     whole = Scenes("train", 5)
-    told = Retold(whole)
+    told = CaptionPairs(whole)
     assert len(told) == 5 and told.keys() == whole.keys() and told.fingerprint() != whole.fingerprint()
     sample, again = whole[3], told[3]
     assert again.texts[0] == f"{sample.texts[0]}. {sample.texts[1]}."
@@ -24,4 +24,4 @@ def test_a_lone_caption_stays() -> None:
         def __getitem__(self, index: int) -> Sample:
             return replace(super().__getitem__(index), texts=("a dog.", " "))
 
-    assert Retold(One("train", 1))[0].texts == ("a dog.", " ")
+    assert CaptionPairs(One("train", 1))[0].texts == ("a dog.", " ")

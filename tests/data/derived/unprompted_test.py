@@ -8,8 +8,7 @@ from diptych.core.losses import IGNORED
 from diptych.core.processor import BadSample
 from diptych.core.sample import Turn
 from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
-from diptych.data.derived.told_documents import ToldDocuments, pictures_first
-from diptych.data.derived.told_texts import ToldTexts
+from diptych.data.derived.unprompted import UnpromptedCaptions, UnpromptedDocuments, pictures_first
 from diptych.data.loading.evaluation_batches import EvaluationBatches
 from diptych.data.pixels.images import ImagePreprocessing
 from diptych.data.scenes.draw import SceneConfig
@@ -21,7 +20,7 @@ SCENES = SceneConfig(32, 1, words=0.0)
 
 
 def test_a_picture_stands_before_what_is_said_of_it_and_all_words_are_learned() -> None:
-    source = ToldDocuments(SceneDocuments("train", 6, SCENES))
+    source = UnpromptedDocuments(SceneDocuments("train", 6, SCENES))
     plain = SceneDocuments("train", 6, SCENES)[0]
     sample = source[0]
     asked, said = sample.turns
@@ -46,7 +45,7 @@ def test_pictures_move_over_one_text_only() -> None:
 
 
 def test_texts_are_said_to_nobody_s_question() -> None:
-    sample = ToldTexts(Scenes("train", 6, SCENES))[0]
+    sample = UnpromptedCaptions(Scenes("train", 6, SCENES))[0]
     assert not sample.visuals and [turn.text for turn in sample.turns] == ["", sample.texts[0]]
     assert sample.key == Scenes("train", 6, SCENES)[0].key
 
@@ -54,6 +53,6 @@ def test_texts_are_said_to_nobody_s_question() -> None:
 def test_what_is_none_is_named() -> None:
     scenes = Scenes("train", 6, SCENES)
     with pytest.raises(BadSample, match=f"{scenes[0].key}: no document"):
-        ToldDocuments(scenes)[0]
+        UnpromptedDocuments(scenes)[0]
     with pytest.raises(BadSample, match="no caption"):
-        ToldTexts(SceneDocuments("train", 6, SCENES))[0]
+        UnpromptedCaptions(SceneDocuments("train", 6, SCENES))[0]

@@ -1,45 +1,12 @@
-"""Sources with one side left out, and which kinds of rows data can give."""
+"""Which kinds of rows (pairs, pictures alone, texts alone) data can give."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Literal
-
 from diptych.core.processor import BadSample
-from diptych.core.sample import Sample
-from diptych.core.seeding import hash_to_int
 from diptych.core.source import Source
 from diptych.data.batches.mixed_pairs import PAIRS, Kind, Masks
 
 _LOOKED_AT = 200
-
-
-class OneSided:
-    """The pictures of a source, or its texts.
-
-    Args:
-        side: what is kept.
-    """
-
-    def __init__(self, source: Source, side: Literal["pictures", "texts"]) -> None:
-        self._source, self._side = source, side
-        self.name = f"{side} of {source.name}"
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> Sample:
-        sample = self._source[index]
-        if self._side == "pictures":
-            return replace(sample, texts=())
-        return replace(sample, visuals=(), boxes=())
-
-    def keys(self) -> Sequence[str]:
-        return self._source.keys()
-
-    def fingerprint(self) -> str:
-        return f"{hash_to_int(self._source.fingerprint(), self._side):016x}"
 
 
 def kinds_in(source: Source, masks: Masks) -> frozenset[Kind]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from diptych.data.derived.captions_retold import CaptionsRetold
+from diptych.data.derived.caption_to_caption import CaptionToCaption
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 
@@ -12,7 +12,7 @@ WHOLE = Scenes("train", 60, SceneConfig(32, 1, words=0.0))
 
 
 def test_a_caption_is_told_and_one_is_said() -> None:
-    source, said = CaptionsRetold(WHOLE), Counter[int]()
+    source, said = CaptionToCaption(WHOLE), Counter[int]()
     for index in range(60):
         one, was = source[index], WHOLE[index]
         assert one.visuals == () and one.key == was.key and one.turns[0].text == was.texts[0]
