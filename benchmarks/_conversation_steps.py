@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from diptych.core.task import Task, decay_groups
-from diptych.data.batches.conversations import ConversationBatch
+from diptych.data.batches.conversation_batch import ConversationBatch
 from diptych.training.backward import backward
 from diptych.training.optimizer import AdamWConfig
 

@@ -18,7 +18,7 @@ from _conversation_steps import Step, library_step, trainer_step
 from _llama_sides import VOCABULARY, Size
 from diptych.core.losses import IGNORED
 from diptych.core.sampling import TextSampling
-from diptych.data.batches.conversations import ConversationBatch
+from diptych.data.batches.conversation_batch import ConversationBatch
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.decoding.write import write
 from diptych.models.pretrained_backbone import llava

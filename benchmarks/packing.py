@@ -19,7 +19,7 @@ import torch
 from _llama_sides import Size
 from _llava_sides import Sizes, conversations, our_model, our_step, their_model
 from _measure import alternate, arguments, peer, rate, show, write
-from diptych.data.batches.conversations import ConversationBatch
+from diptych.data.batches.conversation_batch import ConversationBatch
 from diptych.layers.packing import first_fit
 
 VISION = Size(64, 2, 2, 256)

@@ -19,7 +19,8 @@ from diptych.capabilities.export import export
 from diptych.capabilities.load import load
 from diptych.cli import main
 from diptych.core.records.run_folder import RunFolder
-from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.batches.conversation_reader import ConversationConfig
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.pixels.decode import decode
 from diptych.data.pixels.images import CLIP_MEAN, CLIP_STD, ImagePreprocessing
 from diptych.data.scenes.draw import SceneConfig

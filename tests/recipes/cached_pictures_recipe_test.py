@@ -14,7 +14,8 @@ from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
 from diptych.core.seeding import Draw
 from diptych.core.visual import Image
-from diptych.data.batches.conversations import ConversationBatch, ConversationProcessor
+from diptych.data.batches.conversation_batch import ConversationBatch
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.cached.picture_features import PictureFeatures
 from diptych.data.loading.evaluation_batches import EvaluationBatches
 from diptych.data.pixels.images import ImagePreprocessing, pixels_of

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from diptych.core.source import Source
-from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.batches.conversation_reader import ConversationConfig
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.cached.picture_features import PictureFeatures
 from diptych.data.pixels.images import ImagePreprocessing
 from diptych.data.pixels.tower_inputs import read_tower_images

@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from diptych.core.errors import ConfigError
 from diptych.core.processor import BadSample
 from diptych.core.source import Source
-from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.batches.conversation_reader import ConversationConfig
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
 from diptych.data.derived.without import WithoutPictures
 from diptych.data.open import open_source

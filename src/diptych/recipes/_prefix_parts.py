@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.batches.conversation_reader import ConversationConfig
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.words.chat import Template
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.models.pretrained_backbone._language_folder import read_language

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from diptych.capabilities.predictor import Predictor
 from diptych.core.source import Source
-from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.batches.conversation_reader import ConversationConfig
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
 from diptych.data.batches.instructions import InstructedProcessor
 from diptych.data.derived.caption_as_context import CaptionAsContext

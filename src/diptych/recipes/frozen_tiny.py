@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.batches.conversation_reader import ConversationConfig
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.batches.image_text import ImagePreprocessing
 from diptych.data.derived.episodes import EpisodeConfig
 from diptych.data.words.tokenizer import Tokenizer

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import ConfigError
 from diptych.core.source import Source
-from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.batches.conversation_reader import ConversationConfig
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.derived.caption_as_context import CaptionAsContext
 from diptych.data.derived.without import WithoutTurns
 from diptych.data.open import open_source

@@ -15,7 +15,8 @@ from diptych.core.losses import IGNORED
 from diptych.core.processor import BadSample
 from diptych.core.sample import Sample, Turn
 from diptych.core.visual import Clip, Image
-from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.batches.conversation_reader import ConversationConfig
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.loading.evaluation_batches import EvaluationBatches
 from diptych.data.pixels.images import ImagePreprocessing
 from diptych.data.scenes.draw import SceneConfig

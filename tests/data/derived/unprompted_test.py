@@ -7,7 +7,8 @@ import pytest
 from diptych.core.losses import IGNORED
 from diptych.core.processor import BadSample
 from diptych.core.sample import Turn
-from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.batches.conversation_reader import ConversationConfig
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.derived.unprompted import UnpromptedCaptions, UnpromptedDocuments, pictures_first
 from diptych.data.loading.evaluation_batches import EvaluationBatches
 from diptych.data.pixels.images import ImagePreprocessing

@@ -15,7 +15,7 @@ from tiny_public import randomise
 from torch import Tensor, nn
 
 from diptych.core.losses import IGNORED
-from diptych.data.batches.conversations import ConversationBatch
+from diptych.data.batches.conversation_batch import ConversationBatch
 from diptych.layers.connectors import ConnectorConfig, Resampler
 from diptych.layers.gated_cross_attention import GatedCrossConfig
 from diptych.layers.pretrained import tiny_vision_backbone

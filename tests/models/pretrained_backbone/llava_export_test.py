@@ -17,7 +17,8 @@ from diptych.capabilities.export import export
 from diptych.capabilities.load import load
 from diptych.core.errors import ConfigError
 from diptych.core.sampling import TextSampling
-from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.batches.conversation_reader import ConversationConfig
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.pixels.images import CLIP_MEAN, CLIP_STD, ImagePreprocessing
 from diptych.data.words.chat import PlainTemplate
 from diptych.data.words.tokenizer import Tokenizer

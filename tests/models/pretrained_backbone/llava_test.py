@@ -20,7 +20,8 @@ from diptych.core.errors import ConfigError, DiptychError, TextTooLong
 from diptych.core.losses import IGNORED
 from diptych.core.sampling import TextSampling
 from diptych.core.visual import Image
-from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.batches.conversation_reader import ConversationConfig
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.loading.evaluation_batches import EvaluationBatches
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes

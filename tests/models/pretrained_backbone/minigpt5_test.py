@@ -23,7 +23,8 @@ from diptych.core.sample import Sample, Turn
 from diptych.core.sampling import ImageSampling, TextSampling
 from diptych.core.seeding import hash_to_int, normal_like
 from diptych.core.visual import Image
-from diptych.data.batches.conversations import ConversationProcessor, Read
+from diptych.data.batches.conversation_reader import ConversationTokens
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.batches.image_text import ImageTextProcessor
 from diptych.data.loading.loader import evaluation_batches
 from diptych.data.scenes.draw import SceneConfig
@@ -392,7 +393,7 @@ def test_what_does_not_fit_is_refused_with_both_numbers() -> None:
     talk = task.processor.talk
     short = ConversationProcessor(replace(talk.config, max_length=24), talk.tokenizer, talk.template)
     made = VokenProcessor(short, task.processor.drawing, task.processor.vokens)
-    read = Read([1] * 22, [1] * 22, [False] * 22)
+    read = ConversationTokens([1] * 22, [1] * 22, [False] * 22)
     with pytest.raises(BadSample, match="22 tokens and 3 vokens of the picture that follows, and 24 fit"):
         made.with_vokens(read, "k")
     model = task.predictor()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diptych.core.errors import ConfigError
-from diptych.data.batches.conversations import ConversationBatch
+from diptych.data.batches.conversation_batch import ConversationBatch
 from diptych.data.loading.evaluation_batches import EvaluationBatches
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes

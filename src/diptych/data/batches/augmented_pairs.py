@@ -9,7 +9,7 @@ B batch, V strong views, C channels, H height, W width, T tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from time import perf_counter
 from typing import Any, NamedTuple, Self
@@ -25,6 +25,7 @@ from diptych.core.sample import Sample
 from diptych.core.seeding import Draw
 from diptych.core.visual import Image, Pixels
 from diptych.data.batches.image_text import ImageTextBatch, ImageTextConfig, ImageTextProcessor
+from diptych.data.batches.row_batch import cut, on_device
 from diptych.data.loading.stopwatch import spent
 from diptych.data.pixels.decode import decode
 from diptych.data.pixels.images import fill_pixels, image_of
@@ -96,19 +97,13 @@ class AugmentedBatch(ImageTextBatch):
         return cls(**held, strong_BVCHW=strong_BVCHW, strong_texts=tuple(strong_texts))
 
     def to(self, device: torch.device) -> Self:
-        """Copies to a device; without waiting where the pixels are in pinned memory."""
-        return super().to(device)._strong(lambda rows: rows.to(device, non_blocking=True))
+        """Copies to a device; without waiting where the memory is pinned."""
+        return replace(super().to(device), strong_texts=tuple(on_device(view, device) for view in self.strong_texts))
 
-    def _part(self, begin: int, end: int) -> Self:
-        return super()._part(begin, end)._strong(lambda rows: rows[begin:end])
-
-    def _strong(self, change: Callable[[Tensor], Tensor]) -> Self:
-        """With every tensor of the strong side changed."""
-        return replace(
-            self,
-            strong_BVCHW=change(self.strong_BVCHW),
-            strong_texts=tuple(TextRows(*map(change, texts)) for texts in self.strong_texts),
-        )
+    def part(self, begin: int, end: int) -> Self:
+        """The samples from `begin` to before `end`, with all of their views."""
+        part = super().part(begin, end)
+        return replace(part, strong_texts=tuple(cut(view, begin, end) for view in self.strong_texts))
 
 
 class _Item(NamedTuple):

@@ -6,8 +6,8 @@ B batch, C channels, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from diptych.core.errors import ConfigError
 from diptych.core.processor import BadSample, Field, Preview, Rows
 from diptych.core.sample import Sample
 from diptych.core.seeding import Draw
+from diptych.data.batches.row_batch import RowBatch
 from diptych.data.pixels.images import ImagePreprocessing, fill_pixels, image_of, pixels_of
 
 
@@ -37,45 +38,18 @@ class ClassConfig:
 
 
 @dataclass(frozen=True)
-class ClassBatch:
+class ClassBatch(RowBatch):
     """Pictures with one class each.
 
     Attributes:
-        keys: of the samples.
         pixels_BCHW: uint8 in channels-last strides; the model normalises them on its device.
         classes_B: int64, indices into the config's names.
         seeds: one 63-bit integer a sample, for noise that is drawn on the device.
     """
 
-    keys: tuple[str, ...]
     pixels_BCHW: Tensor
     classes_B: Tensor
     seeds: tuple[int, ...]
-
-    @property
-    def num_samples(self) -> int:
-        return len(self.keys)
-
-    def to(self, device: torch.device) -> Self:
-        """Copies to a device; without waiting where the pixels are in pinned memory."""
-        return replace(
-            self,
-            pixels_BCHW=self.pixels_BCHW.to(device, non_blocking=True),
-            classes_B=self.classes_B.to(device, non_blocking=True),
-        )
-
-    def split(self, n: int) -> Sequence[Self]:
-        """Micro-batches of at most `n` pictures, in order, views of the same memory."""
-        return [self._part(begin, begin + n) for begin in range(0, self.num_samples, n)]
-
-    def _part(self, begin: int, end: int) -> Self:
-        return replace(
-            self,
-            keys=self.keys[begin:end],
-            pixels_BCHW=self.pixels_BCHW[begin:end],
-            classes_B=self.classes_B[begin:end],
-            seeds=self.seeds[begin:end],
-        )
 
 
 class _Label(NamedTuple):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from typing import NamedTuple, Self
 
 import torch
@@ -19,6 +18,7 @@ from diptych.core.sample import Sample
 from diptych.core.seeding import Draw
 from diptych.core.visual import Image
 from diptych.data.batches.image_text import ImageTextProcessor
+from diptych.data.batches.row_batch import RowBatch
 from diptych.data.pixels.images import fill_pixels
 from diptych.data.words.cloze import word_ids
 
@@ -30,43 +30,29 @@ Parts = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
-class DocumentBatch:
+class DocumentBatch(RowBatch):
     """Documents.
 
     Attributes:
-        keys: of the samples.
         parts: of each document.
         pixels_NCHW: uint8 in channels-last strides, the first document's pictures first.
         seeds: one 63-bit integer a sample.
     """
 
-    keys: tuple[str, ...]
     parts: tuple[Parts, ...]
     pixels_NCHW: Tensor
     seeds: tuple[int, ...]
-
-    @property
-    def num_samples(self) -> int:
-        return len(self.keys)
 
     @property
     def counts(self) -> list[int]:
         """Pictures of each document."""
         return [sum(part == (PICTURE,) for part in parts) for parts in self.parts]
 
-    def to(self, device: torch.device) -> Self:
-        """Copies to a device; without waiting where the pixels are in pinned memory."""
-        return replace(self, pixels_NCHW=self.pixels_NCHW.to(device, non_blocking=True))
-
-    def split(self, n: int) -> Sequence[Self]:
-        """Micro-batches of at most `n` documents, in order."""
-        ends = [0, *accumulate(self.counts)]
-        return [self._part(begin, min(begin + n, len(self.keys)), ends) for begin in range(0, len(self.keys), n)]
-
-    def _part(self, begin: int, end: int, ends: Sequence[int]) -> Self:
-        rows = slice(begin, end)
-        pixels = self.pixels_NCHW[ends[begin] : ends[end]]
-        return replace(self, keys=self.keys[rows], parts=self.parts[rows], pixels_NCHW=pixels, seeds=self.seeds[rows])
+    def part(self, begin: int, end: int) -> Self:
+        """The documents from `begin` to before `end`, with their pictures."""
+        counts = self.counts
+        pictures = slice(sum(counts[:begin]), sum(counts[:end]))
+        return replace(super().part(begin, end), pixels_NCHW=self.pixels_NCHW[pictures])
 
 
 class _Document(NamedTuple):

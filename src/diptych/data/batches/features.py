@@ -6,9 +6,9 @@ B batch, D feature width, C channels, H height, W width, T tokens.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import repeat
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from diptych.core.sample import Sample
 from diptych.core.seeding import Draw
 from diptych.core.source import Source
 from diptych.core.visual import Pixels
+from diptych.data.batches.row_batch import RowBatch
 from diptych.data.cached.feature_rows import FeatureRows
 from diptych.data.pixels.images import image_of
 from diptych.data.pixels.tower_inputs import TowerImages
@@ -25,46 +26,20 @@ from diptych.data.words.tokenizer import Tokenizer, pad_tokens, read_back
 
 
 @dataclass(frozen=True)
-class TowerBatch:
+class TowerBatch(RowBatch):
     """Pairs of one picture and one caption.
 
     Attributes:
-        keys: of the samples.
         images: image features [B, D] (floating point), or uint8 pixels [B, 3, H, W].
         texts: text features [B, D] (floating point), or tokens [B, T] int64.
         lengths_B: of the tokens; zeros beside text features.
         seeds_B: int64, one a sample, for draws on the device.
     """
 
-    keys: tuple[str, ...]
     images: Tensor
     texts: Tensor
     lengths_B: Tensor
     seeds_B: Tensor
-
-    @property
-    def num_samples(self) -> int:
-        return len(self.keys)
-
-    def to(self, device: torch.device) -> Self:
-        """Copies to a device."""
-        images, texts = self.images.to(device, non_blocking=True), self.texts.to(device, non_blocking=True)
-        lengths_B, seeds_B = (some.to(device, non_blocking=True) for some in (self.lengths_B, self.seeds_B))
-        return replace(self, images=images, texts=texts, lengths_B=lengths_B, seeds_B=seeds_B)
-
-    def split(self, n: int) -> Sequence[Self]:
-        """Micro-batches of at most `n` pairs, in order, views of the same memory."""
-        return [
-            replace(
-                self,
-                keys=self.keys[begin : begin + n],
-                images=self.images[begin : begin + n],
-                texts=self.texts[begin : begin + n],
-                lengths_B=self.lengths_B[begin : begin + n],
-                seeds_B=self.seeds_B[begin : begin + n],
-            )
-            for begin in range(0, self.num_samples, n)
-        ]
 
 
 @dataclass(frozen=True)

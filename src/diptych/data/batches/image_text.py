@@ -5,9 +5,9 @@ B batch, T tokens, C channels, H height, W width, N pictures or texts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from diptych.core.processor import BadSample, Field, Preview, Rows
 from diptych.core.sample import Sample
 from diptych.core.seeding import Draw
+from diptych.data.batches.row_batch import RowBatch
 from diptych.data.pixels.images import ImagePreprocessing, fill_pixels, image_of, pixels_of
 from diptych.data.words.hard_negatives import check_kinds, hard_negative
 from diptych.data.words.tokenizer import Tokenizer, pad_tokens, read_back
@@ -64,11 +65,10 @@ class HardNegatives(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ImageTextBatch:
+class ImageTextBatch(RowBatch):
     """Pairs of one picture and one caption.
 
     Attributes:
-        keys: of the samples.
         pixels_BCHW: uint8 in channels-last strides; the model normalises them on its device.
         tokens_BT: int64, padded to the batch's longest row.
         lengths_B: int64, tokens that are not padding, control tokens included.
@@ -76,44 +76,11 @@ class ImageTextBatch:
         negatives: of the captions; None where the processor makes none.
     """
 
-    keys: tuple[str, ...]
     pixels_BCHW: Tensor
     tokens_BT: Tensor
     lengths_B: Tensor
     seeds: tuple[int, ...]
     negatives: HardNegatives | None = None
-
-    @property
-    def num_samples(self) -> int:
-        return len(self.keys)
-
-    def to(self, device: torch.device) -> Self:
-        """Copies to a device; without waiting where the pixels are in pinned memory."""
-        return replace(
-            self,
-            pixels_BCHW=self.pixels_BCHW.to(device, non_blocking=True),
-            tokens_BT=self.tokens_BT.to(device, non_blocking=True),
-            lengths_B=self.lengths_B.to(device, non_blocking=True),
-            negatives=self._negatives(lambda rows: rows.to(device, non_blocking=True)),
-        )
-
-    def split(self, n: int) -> Sequence[Self]:
-        """Micro-batches of at most `n` pairs, in order, views of the same memory; each padded as the whole is."""
-        return [self._part(begin, begin + n) for begin in range(0, self.num_samples, n)]
-
-    def _part(self, begin: int, end: int) -> Self:
-        return replace(
-            self,
-            keys=self.keys[begin:end],
-            pixels_BCHW=self.pixels_BCHW[begin:end],
-            tokens_BT=self.tokens_BT[begin:end],
-            lengths_B=self.lengths_B[begin:end],
-            seeds=self.seeds[begin:end],
-            negatives=self._negatives(lambda rows: rows[begin:end]),
-        )
-
-    def _negatives(self, change: Callable[[Tensor], Tensor]) -> HardNegatives | None:
-        return None if self.negatives is None else HardNegatives(*map(change, self.negatives))
 
 
 class Texts(NamedTuple):

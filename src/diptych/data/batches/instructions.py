@@ -6,8 +6,8 @@ B conversations, J tokens of what is asked.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,13 +15,9 @@ from torch import Tensor
 from diptych.core.processor import BadSample, Rows
 from diptych.core.sample import Sample
 from diptych.core.seeding import Draw
-from diptych.data.batches.conversations import (
-    Conversation,
-    ConversationBatch,
-    ConversationConfig,
-    ConversationProcessor,
-    Read,
-)
+from diptych.data.batches.conversation_batch import ConversationBatch
+from diptych.data.batches.conversation_reader import ConversationConfig, ConversationTokens
+from diptych.data.batches.conversations import Conversation, ConversationProcessor
 from diptych.data.words.chat import Template
 from diptych.data.words.tokenizer import Tokenizer, pad_tokens
 
@@ -48,18 +44,10 @@ class InstructedBatch(ConversationBatch):
 
     asked: Asked
 
-    def to(self, device: torch.device) -> Self:
-        moved = Asked(*(one.to(device, non_blocking=True) for one in self.asked))
-        return replace(super().to(device), asked=moved)
-
     def of_pictures(self) -> Asked:
         """What is asked of each picture [N]."""
         repeats = torch.tensor(self.counts, device=self.asked.lengths.device)
         return Asked(*(one.repeat_interleave(repeats, dim=0) for one in self.asked))
-
-    def _part(self, begin: int, end: int, ends: Sequence[int]) -> Self:
-        rows = Asked(*(one[begin:end] for one in self.asked))
-        return replace(super()._part(begin, end, ends), asked=rows)
 
 
 class InstructedProcessor(ConversationProcessor):
@@ -93,7 +81,7 @@ class InstructedProcessor(ConversationProcessor):
         fields = {name: getattr(whole, name) for name in ConversationBatch.__dataclass_fields__}
         return InstructedBatch(**fields, asked=self.asked([item.read for item in items]))
 
-    def asked(self, read: Sequence[Read]) -> Asked:
+    def asked(self, read: Sequence[ConversationTokens]) -> Asked:
         """What conversations ask.
 
         Raises:

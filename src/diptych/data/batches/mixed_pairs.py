@@ -8,13 +8,12 @@ B batch, T tokens, P patches, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from diptych.core.errors import ConfigError
@@ -89,24 +88,6 @@ class MixedBatch(ImageTextBatch):
     def places(self, *kinds: Kind) -> list[int]:
         """The rows that are of one of these kinds, in order of the kinds given and of the batch."""
         return [row for kind in kinds for row, own in enumerate(self.kinds) if own is kind]
-
-    def to(self, device: torch.device) -> Self:
-        """Copies to a device; without waiting where the pixels are in pinned memory."""
-        return super().to(device)._changed(lambda rows: rows.to(device, non_blocking=True))
-
-    def _part(self, begin: int, end: int) -> Self:
-        part = replace(super()._part(begin, end), kinds=self.kinds[begin:end], asked=self.asked[begin:end])
-        return part._changed(lambda rows: rows[begin:end])
-
-    def _changed(self, change: Callable[[Tensor], Tensor]) -> Self:
-        """With every tensor that a pair does not have changed."""
-        return replace(
-            self,
-            hidden_BP=change(self.hidden_BP),
-            masked_BT=change(self.masked_BT),
-            labels_BT=change(self.labels_BT),
-            codes_BP=None if self.codes_BP is None else change(self.codes_BP),
-        )
 
 
 class _Row(NamedTuple):

@@ -5,12 +5,13 @@ B batch, T tokens, R regions, C channels, H height, W width, N pictures.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from diptych.data.batches.row_batch import RowBatch
 
 
 class Pictures(NamedTuple):
@@ -32,11 +33,10 @@ class Pictures(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RegionTextBatch:
+class RegionTextBatch(RowBatch):
     """Pairs of one picture and one caption.
 
     Attributes:
-        keys: of the samples.
         pictures: with as many rows of regions as the picture that has most.
         tokens_BT: int64, padded to the batch's longest row.
         lengths_B: int64, control tokens counted.
@@ -44,42 +44,8 @@ class RegionTextBatch:
         seeds: one 63-bit integer a sample, from which masked words are drawn.
     """
 
-    keys: tuple[str, ...]
     pictures: Pictures
     tokens_BT: Tensor
     lengths_B: Tensor
     matches_B: Tensor
     seeds: tuple[int, ...]
-
-    @property
-    def num_samples(self) -> int:
-        return len(self.keys)
-
-    def to(self, device: torch.device) -> Self:
-        """Copies to a device; without waiting where the pixels are in pinned memory."""
-
-        def moved(rows: Tensor) -> Tensor:
-            return rows.to(device, non_blocking=True)
-
-        return replace(
-            self,
-            pictures=self.pictures.to(device),
-            tokens_BT=moved(self.tokens_BT),
-            lengths_B=moved(self.lengths_B),
-            matches_B=moved(self.matches_B),
-        )
-
-    def split(self, n: int) -> Sequence[Self]:
-        """Micro-batches of at most `n` pairs, in order, views of the same memory; each padded as the whole is."""
-        return [self._part(begin, begin + n) for begin in range(0, self.num_samples, n)]
-
-    def _part(self, begin: int, end: int) -> Self:
-        return replace(
-            self,
-            keys=self.keys[begin:end],
-            pictures=Pictures(*(rows[begin:end] for rows in self.pictures)),
-            tokens_BT=self.tokens_BT[begin:end],
-            lengths_B=self.lengths_B[begin:end],
-            matches_B=self.matches_B[begin:end],
-            seeds=self.seeds[begin:end],
-        )

@@ -26,11 +26,11 @@ class SpecialIds:
     mask: int | None = None
 
 
-Read = tuple[tokenizers.Tokenizer, int | None, int, int, int | None]
+TokenizerParts = tuple[tokenizers.Tokenizer, int | None, int, int, int | None]
 """The tokenizer and the ids of start (None: there is none), end, pad and mask (None: there is none)."""
 
 
-def read_folder(folder: Path, given: SpecialIds) -> Read:
+def read_folder(folder: Path, given: SpecialIds) -> TokenizerParts:
     """`tokenizer.json` of a folder, else CLIP's `vocab.json` and `merges.txt`.
 
     Raises:
@@ -50,7 +50,7 @@ def read_folder(folder: Path, given: SpecialIds) -> Read:
     return _resolved(backend, given, SpecialIds(), named, folder)
 
 
-def read_json(path: Path, given: SpecialIds) -> Read:
+def read_json(path: Path, given: SpecialIds) -> TokenizerParts:
     """A `tokenizer.json`, with what lies beside it.
 
     Raises:
@@ -108,7 +108,7 @@ def _named_tokens(folder: Path) -> dict[str, Any]:
 
 def _resolved(
     backend: tokenizers.Tokenizer, given: SpecialIds, own: SpecialIds, named: dict[str, Any], where: Path
-) -> Read:
+) -> TokenizerParts:
     """First what was asked for, then what the tokenizer itself does, then what the files beside it name."""
 
     def by_role(*roles: str) -> int | None:

@@ -113,7 +113,7 @@ class Seen(NamedTuple):
     memory_BQD: Tensor
 
 
-class Read(NamedTuple):
+class EncodedText(NamedTuple):
     """What a text becomes.
 
     Attributes:
@@ -176,7 +176,7 @@ class Coca(nn.Module):
             pooled_BD = self.contrast_pool(memory_BQD if self.config.pooling == "cascade" else x_BTC)[:, 0]
         return Seen(F.normalize(self.image_head(pooled_BD), dim=-1), memory_BQD)
 
-    def read(self, tokens_BT: Tensor, lengths_B: Tensor) -> Read:
+    def read(self, tokens_BT: Tensor, lengths_B: Tensor) -> EncodedText:
         """The lower half: a text's vector, and its states, which no later token and no padding touches.
 
         Raises:
@@ -189,16 +189,16 @@ class Coca(nn.Module):
         ends_BT1 = (torch.arange(x_BTD.shape[1], device=x_BTD.device) == lengths_B[:, None])[..., None]
         states_BTD = self.lower(torch.where(ends_BT1, self.end_D.to(x_BTD.dtype), x_BTD))
         at_B1D = lengths_B[:, None, None].expand(-1, 1, states_BTD.shape[-1])
-        return Read(self._vector(states_BTD.gather(1, at_B1D)[:, 0]), states_BTD[:, :-1])
+        return EncodedText(self._vector(states_BTD.gather(1, at_B1D)[:, 0]), states_BTD[:, :-1])
 
-    def _read_as_open_clip(self, x_BTD: Tensor, tokens_BT: Tensor) -> Read:
+    def _read_as_open_clip(self, x_BTD: Tensor, tokens_BT: Tensor) -> EncodedText:
         """The end token in the last place of a row, and a mask of padding that is shifted by one."""
         last_D = self.end_D + self.positions_TD[tokens_BT.shape[1]]
         x_BTD = torch.cat([x_BTD, last_D.expand(len(x_BTD), 1, -1)], dim=1)
         real_BT = F.pad(tokens_BT != self.config.text.pad_id, (1, 0), value=True)
         causal_TT = torch.ones(x_BTD.shape[1], x_BTD.shape[1], dtype=torch.bool, device=x_BTD.device).tril()
         states_BTD = self.lower(x_BTD, mask_BTS=causal_TT & real_BT[:, None])
-        return Read(self._vector(states_BTD[:, -1]), states_BTD[:, :-1])
+        return EncodedText(self._vector(states_BTD[:, -1]), states_BTD[:, :-1])
 
     def _vector(self, end_BD: Tensor) -> Tensor:
         return F.normalize(self.text_head(self.text_norm(end_BD)), dim=-1)

@@ -73,7 +73,7 @@ class Config(ModelConfig):
         return replace(self, text=replace(self.text, vocab_size=size), reranker=reranker)
 
 
-class Read(NamedTuple):
+class EncodedText(NamedTuple):
     """What the encoder gives of texts; True in the mask where a token is no padding."""
 
     states_BTX: Tensor
@@ -107,14 +107,14 @@ class Parti(nn.Module):
         """The token before the first code."""
         return self.config.codes.vocabulary
 
-    def read(self, tokens_BT: Tensor, lengths_B: Tensor) -> Read:
+    def read(self, tokens_BT: Tensor, lengths_B: Tensor) -> EncodedText:
         """The encoder.
 
         Raises:
             DataError: a text longer than the context.
         """
         places_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
-        return Read(self.text.tokens(tokens_BT, lengths_B), (places_T < lengths_B[:, None])[:, None])
+        return EncodedText(self.text.tokens(tokens_BT, lengths_B), (places_T < lengths_B[:, None])[:, None])
 
     def embed(self, codes_BP: Tensor, places_BP: Tensor) -> Tensor:
         """Codes with the row and column of what is to be written next [B, P, D]."""
@@ -123,7 +123,7 @@ class Parti(nn.Module):
         out: Tensor = self.embedding(codes_BP) + positions_BPD
         return out
 
-    def forward(self, codes_BP: Tensor, read: Read) -> Tensor:
+    def forward(self, codes_BP: Tensor, read: EncodedText) -> Tensor:
         """States [B, P, D]: the one at place i is of what stands before code i, which its logits are of."""
         starts_B1 = codes_BP.new_full((len(codes_BP), 1), self.start)
         before_BP = torch.cat([starts_B1, codes_BP[:, :-1]], dim=1)

@@ -48,7 +48,7 @@ from diptych.models._fit_texts import check_texts
 from diptych.models._image_text_predictor import ImageTextPredictor
 from diptych.models.contrastive import clip
 from diptych.models.generative._dropped_texts import with_dropped
-from diptych.models.generative._parti_module import Config, Parti, Read
+from diptych.models.generative._parti_module import Config, EncodedText, Parti
 from diptych.models.generative._picture_codes import VqPictures, codes_of
 from diptych.models.generative._prompts import check_lengths, check_prompts
 from diptych.models.image_tokenizer import vq
@@ -183,7 +183,7 @@ class PartiPredictor(ImageTextPredictor[Config, Parti]):
         starts = [[module.start]] * len(texts)
         return TrunkDecoder(module.decoder, module.embed, module.logits, starts, rows * columns + 1, self.device, *read)
 
-    def _read(self, texts: Sequence[str]) -> Read:
+    def _read(self, texts: Sequence[str]) -> EncodedText:
         return self.module.read(*(part.to(self.device) for part in self.processor.tokens(texts)))
 
     @torch.inference_mode()

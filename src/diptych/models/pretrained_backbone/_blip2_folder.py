@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from diptych.core.errors import CheckpointError, ConfigError
 from diptych.core.sample import Turn
-from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.batches.conversation_reader import ConversationConfig
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.words.chat import PromptTemplate
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.pretrained import transformers_for

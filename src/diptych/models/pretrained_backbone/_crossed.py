@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.core.errors import ConfigError
-from diptych.data.batches.conversations import ConversationBatch
+from diptych.data.batches.conversation_batch import ConversationBatch
 from diptych.decoding.decoder import Decoder
 from diptych.layers.connectors import Connector
 from diptych.layers.gated_cross_attention import GatedCross, GatedCrossConfig, PictureKeys

@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from diptych.core.errors import CheckpointError, ConfigError
-from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.batches.conversation_reader import ConversationConfig
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.words.chat import PlainTemplate, read_template
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.models._public_folder import read_json, read_preprocessing, read_weights

@@ -13,7 +13,9 @@ from diptych.core.config import ModelConfig, from_plain, to_plain
 from diptych.core.errors import ConfigError
 from diptych.core.losses import IGNORED, Losses, Part
 from diptych.core.task import Task
-from diptych.data.batches.conversations import ConversationBatch, ConversationConfig, ConversationProcessor
+from diptych.data.batches.conversation_batch import ConversationBatch
+from diptych.data.batches.conversation_reader import ConversationConfig
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.connectors import Connector, ConnectorConfig
 from diptych.layers.pretrained import backbone_from_config

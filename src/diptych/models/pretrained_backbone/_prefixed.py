@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from diptych.core.errors import ConfigError
-from diptych.data.batches.conversations import ConversationBatch
+from diptych.data.batches.conversation_batch import ConversationBatch
 from diptych.layers.connectors import Connector
 from diptych.models.pretrained_backbone._language_model import LanguageModel, PackingModel, Said
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures

@@ -20,7 +20,7 @@ from diptych.core.losses import IGNORED
 from diptych.core.processor import BadSample
 from diptych.core.sample import Turn
 from diptych.core.visual import Image
-from diptych.data.batches.conversations import with_places
+from diptych.data.batches.conversation_reader import with_places
 from diptych.data.pixels.decode import decode
 from diptych.data.words.chat import IMAGE, Span, rendered
 from diptych.models.pretrained_backbone._public_files import Public

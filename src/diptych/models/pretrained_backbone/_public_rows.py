@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from diptych.core.losses import IGNORED
+from diptych.data.batches.row_batch import RowBatch
 
 TOKENS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
 """Tensors [1, T] of a row; padding is 0 in all but the first."""
@@ -49,28 +50,14 @@ class Joined(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PublicBatch:
-    """Conversations, put side by side when they are read.
+class PublicBatch(RowBatch):
+    """Conversations, put side by side when they are read."""
 
-    Attributes:
-        keys: of the samples.
-    """
-
-    keys: tuple[str, ...]
     rows: tuple[Row, ...]
-
-    @property
-    def num_samples(self) -> int:
-        return len(self.keys)
 
     def to(self, device: torch.device) -> Self:
         """Copies to a device; without waiting where the memory is pinned."""
         return replace(self, rows=tuple(_moved(row, device) for row in self.rows))
-
-    def split(self, n: int) -> Sequence[Self]:
-        """Micro-batches of at most `n` conversations, in order."""
-        starts = range(0, len(self.keys), n)
-        return [replace(self, keys=self.keys[at : at + n], rows=self.rows[at : at + n]) for at in starts]
 
 
 def joined(rows: Sequence[Row], pad_id: int, left: bool = False) -> Joined:

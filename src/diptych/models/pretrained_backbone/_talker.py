@@ -18,7 +18,8 @@ from diptych.capabilities.verbs import Verb
 from diptych.core.losses import IGNORED
 from diptych.core.sample import Turn
 from diptych.core.sampling import TextSampling
-from diptych.data.batches.conversations import ConversationProcessor, Read
+from diptych.data.batches.conversation_reader import ConversationTokens
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.pixels.images import ImagePreprocessing, pixels_of
 from diptych.data.words.chat import IMAGE
 from diptych.data.words.tokenizer import pad_tokens
@@ -99,25 +100,25 @@ class Talker(ModelPredictor[ConfigT, ConversationProcessor, Prefixed], Generic[C
     def _most(self) -> int:
         return min(self.processor.config.max_length, self.module.language.context)
 
-    def _opened(self, prompt: Prompt) -> Read:
+    def _opened(self, prompt: Prompt) -> ConversationTokens:
         return self._read([Turn("user", written_out(prompt))], len(_pictures([prompt])), opens=True)
 
-    def _answered(self, prompt: Prompt, text: str) -> Read:
+    def _answered(self, prompt: Prompt, text: str) -> ConversationTokens:
         turns = [Turn("user", written_out(prompt)), Turn("assistant", text)]
         return self._read(turns, len(_pictures([prompt])), opens=False)
 
-    def _read(self, turns: Sequence[Turn], pictures: int, opens: bool) -> Read:
+    def _read(self, turns: Sequence[Turn], pictures: int, opens: bool) -> ConversationTokens:
         with reading_a_prompt():
             read = self.processor.opened if opens else self.processor.read
             return read(turns, pictures, "prompt")
 
-    def said(self, read: Sequence[Read], pictures: Sequence[Any]) -> Said:
+    def said(self, read: Sequence[ConversationTokens], pictures: Sequence[Any]) -> Said:
         """What is said in rows, whose pictures are those of the first row first."""
         labels_NT, lengths_N = pad_tokens([one.labels for one in read], IGNORED)
         x_NTD = torch.nn.utils.rnn.pad_sequence(self._vectors(read, pictures), batch_first=True)
         return self.module.language.said(x_NTD, lengths_N.to(self.device), labels_NT.to(self.device))
 
-    def decoder(self, read: Sequence[Read], pictures: Sequence[Any], room: int) -> Decoder:
+    def decoder(self, read: Sequence[ConversationTokens], pictures: Sequence[Any], room: int) -> Decoder:
         """Of rows that have been read; `room` is the longest row.
 
         Raises:
@@ -125,7 +126,7 @@ class Talker(ModelPredictor[ConfigT, ConversationProcessor, Prefixed], Generic[C
         """
         return self.module.language.decoder(self._vectors(read, pictures), room)
 
-    def _vectors(self, read: Sequence[Read], pictures: Sequence[Any]) -> list[Tensor]:
+    def _vectors(self, read: Sequence[ConversationTokens], pictures: Sequence[Any]) -> list[Tensor]:
         """What the language model reads of each row [T, D]."""
         seen = self.seen(read, pictures).flatten(0, 1) if pictures else None
         rows, at = [], 0
@@ -139,7 +140,7 @@ class Talker(ModelPredictor[ConfigT, ConversationProcessor, Prefixed], Generic[C
             rows.append(x_TD)
         return rows
 
-    def seen(self, read: Sequence[Read], pictures: Sequence[Any]) -> Tensor:
+    def seen(self, read: Sequence[ConversationTokens], pictures: Sequence[Any]) -> Tensor:
         """Vectors [N, Q, D] of the pictures of rows."""
         return self.module.see(self.pixels(pictures).to(self.device))
 

@@ -12,7 +12,9 @@ from diptych.capabilities.predictor import Predictor
 from diptych.core.config import from_plain, to_plain
 from diptych.core.losses import IGNORED, Losses, Part
 from diptych.core.task import Task
-from diptych.data.batches.conversations import ConversationBatch, ConversationConfig, ConversationProcessor
+from diptych.data.batches.conversation_batch import ConversationBatch
+from diptych.data.batches.conversation_reader import ConversationConfig
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.models.pretrained_backbone._llama import Llama, LlamaConfig
 from diptych.models.pretrained_backbone._templates import read_saved, write_saved

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diptych.core.sample import Sample
-from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor
+from diptych.data.batches.conversation_reader import ConversationConfig
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.pixels.images import ImagePreprocessing
 from diptych.data.words.chat import PlainTemplate
 from diptych.data.words.tokenizer import Tokenizer

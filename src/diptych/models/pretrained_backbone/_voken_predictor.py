@@ -20,7 +20,8 @@ from diptych.core.sample import Turn
 from diptych.core.sampling import ImageSampling, TextSampling
 from diptych.core.seeding import hash_to_int
 from diptych.core.visual import Image
-from diptych.data.batches.conversations import ConversationConfig, ConversationProcessor, Read
+from diptych.data.batches.conversation_reader import ConversationConfig, ConversationTokens
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.batches.image_text import ImageTextConfig, ImageTextProcessor
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.decoding.write import write
@@ -125,7 +126,7 @@ class VokenPredictor(Talker[Config]):
         return [piece for piece in found if piece[0] < first or len(piece) == count]
 
     def _written_parts(
-        self, read: Read, shown: Sequence[Any], pieces: Sequence[list[int]], seed: int
+        self, read: ConversationTokens, shown: Sequence[Any], pieces: Sequence[list[int]], seed: int
     ) -> list[str | Image]:
         first, words = self.module.language.first, self.processor.tokenizer
         drawn = [piece for piece in pieces if piece[0] >= first]
@@ -137,7 +138,7 @@ class VokenPredictor(Talker[Config]):
         parts = [next(pictures) if piece[0] >= first else words.decode(piece).strip() for piece in pieces]
         return [part for part in parts if part]
 
-    def _followed(self, read: Read, tokens: Sequence[int]) -> Read:
+    def _followed(self, read: ConversationTokens, tokens: Sequence[int]) -> ConversationTokens:
         """A prompt and what is said after it; of its labels only vokens are of use.
 
         Raises:

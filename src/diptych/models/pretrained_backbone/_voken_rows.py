@@ -18,7 +18,9 @@ from diptych.core.processor import BadSample, Field, Preview, Rows
 from diptych.core.sample import Sample, Turn
 from diptych.core.seeding import Draw
 from diptych.core.visual import Image, Visual
-from diptych.data.batches.conversations import Conversation, ConversationBatch, ConversationProcessor, Read
+from diptych.data.batches.conversation_batch import ConversationBatch
+from diptych.data.batches.conversation_reader import ConversationTokens
+from diptych.data.batches.conversations import Conversation, ConversationProcessor
 from diptych.data.batches.image_text import ImageTextBatch, ImageTextProcessor
 from diptych.data.words.chat import IMAGE
 from diptych.models.pretrained_backbone._talker import written_out
@@ -110,7 +112,7 @@ class VokenProcessor:
         drawn = self.drawing.prepare(pair, draw, _half(rows, _DRAWN))
         return conversation._replace(read=self.with_vokens(conversation.read, sample.key)), drawn
 
-    def with_vokens(self, read: Read, key: str) -> Read:
+    def with_vokens(self, read: ConversationTokens, key: str) -> ConversationTokens:
         """A conversation with a picture's vokens at the end of what is said, before the token that ends it.
 
         Raises:

@@ -26,7 +26,8 @@ from diptych.adapters.language import LanguageAdapterConfig
 from diptych.core.errors import ConfigError
 from diptych.core.losses import IGNORED
 from diptych.core.sample import Sample
-from diptych.data.batches.conversations import ConversationProcessor, Read
+from diptych.data.batches.conversation_reader import ConversationTokens
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.words.tokenizer import pad_tokens
 from diptych.decoding.decoder import Decoder
 from diptych.layers.connectors import Connector, ConnectorConfig
@@ -91,7 +92,7 @@ class FlamingoPredictor(InterleavedPredictor[Config]):
         _, channels = tower.shape(processor.config.image.size)
         return Crossed(plain.tower, plain.connector, language, config.cross, channels)
 
-    def said(self, read: Sequence[Read], pictures: Sequence[Any]) -> Said:
+    def said(self, read: Sequence[ConversationTokens], pictures: Sequence[Any]) -> Said:
         tokens_NT, lengths_N = pad_tokens([one.tokens for one in read], self.processor.tokenizer.pad_id)
         labels_NT, _ = pad_tokens([one.labels for one in read], IGNORED)
         places_NT, _ = pad_tokens([[int(place) for place in one.places] for one in read], 0)
@@ -100,14 +101,14 @@ class FlamingoPredictor(InterleavedPredictor[Config]):
         with self.module.looking(self.module.sight(self._shown(read, pictures), places_NT.bool().to(self.device))):
             return language.said(language.embed(tokens_NT), lengths_N, labels_NT)
 
-    def decoder(self, read: Sequence[Read], pictures: Sequence[Any], room: int) -> Decoder:
+    def decoder(self, read: Sequence[ConversationTokens], pictures: Sequence[Any], room: int) -> Decoder:
         longest = max(len(one.tokens) for one in read)
         places = [[False] * (longest - len(one.places)) + one.places for one in read]
         rows = [self.module.language.embed(torch.tensor([one.tokens], device=self.device))[0] for one in read]
         sight = self.module.sight(self._shown(read, pictures), torch.tensor(places, device=self.device))
         return CrossedDecoder(self.module, rows, room, sight)
 
-    def _shown(self, read: Sequence[Read], pictures: Sequence[Any]) -> Tensor | None:
+    def _shown(self, read: Sequence[ConversationTokens], pictures: Sequence[Any]) -> Tensor | None:
         return self.seen(read, pictures) if pictures else None
 
 

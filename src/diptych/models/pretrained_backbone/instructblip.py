@@ -21,7 +21,9 @@ from diptych.capabilities.load import folder_of
 from diptych.core.errors import ConfigError, TextTooLong
 from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
-from diptych.data.batches.conversations import ConversationBatch, ConversationConfig, ConversationProcessor, Read
+from diptych.data.batches.conversation_batch import ConversationBatch
+from diptych.data.batches.conversation_reader import ConversationConfig, ConversationTokens
+from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.batches.instructions import Asked, InstructedBatch, InstructedProcessor
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.qformer import QFormerConfig
@@ -94,7 +96,7 @@ class InstructBlipPredictor(PrefixPredictor[Config]):
             )
         return super().build(config, processor, tower, language)
 
-    def seen(self, read: Sequence[Read], pictures: Sequence[Any]) -> Tensor:
+    def seen(self, read: Sequence[ConversationTokens], pictures: Sequence[Any]) -> Tensor:
         slots = self.processor.config.slots
         repeats = torch.tensor([sum(one.places) // slots for one in read])
         try:
