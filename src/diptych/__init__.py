@@ -1,9 +1,17 @@
 """diptych: a workbench for vision-language models.
 
-import diptych
-model = diptych.load("runs/clip_tiny")
-model.score(["cat.jpg"], ["a cat", "a dog"])
-diptych.evaluate(model, ["retrieval"], data="path/to/shards")
+    import diptych
+
+    model = diptych.load("runs/clip_tiny")  # a run, a model folder, a Hugging Face folder or a hub id
+    model.verbs  # what it can be asked: encode_image, encode_text, score, ...
+    model.score(["cat.jpg"], ["a cat", "a dog"])  # [1, 2], higher matches better
+    diptych.evaluate(model, ["retrieval"], data="path/to/shards")
+    diptych.export(model, "clip_for_transformers")
+
+Training, data, curves and reports are on the command line: `diptych --help`. What a model answers to is described in
+`diptych.capabilities`, what a user can get wrong in `diptych.core.errors`.
+
+Importing this package imports nothing else; torch comes with the first of these functions that is used.
 """
 
 from importlib import import_module
@@ -29,3 +37,7 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'diptych' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -21,6 +21,9 @@ def export(model: Predictor | str | Path, folder: Path | str, licence: str = "")
         folder: must not exist yet.
         licence: the hub's name of one, for the card; "" for none yet.
 
+    Returns:
+        the folder.
+
     Raises:
         ConfigError: the folder exists, or no public format expresses this architecture.
     """

@@ -32,9 +32,13 @@ def load(reference: str | Path, device: str | torch.device = "cpu") -> Predictor
         reference: a run folder, a model folder, a Hugging Face or open_clip folder, or a hub id ("org/name").
         device: where to put the weights; "auto" for a GPU where there is one.
 
+    Returns:
+        the predictor, in evaluation mode; `verbs` says what it can be asked, each verb being a method.
+
     Raises:
         CheckpointError: nothing there, truncated, or of no known model.
         DeviceError: the device is not there.
+        DiptychError: the hub did not give it.
     """
     found = check_device(device)
     return _load_folder(folder_of(reference)).to(found)

@@ -44,7 +44,11 @@ def evaluate(
         split: of the data, where names tell splits apart.
         folder: where to write `<benchmark>/samples.jsonl` and `result.json`; None to write nothing.
         limit: the most samples.
+        seed: of what benchmarks draw.
         settings: benchmark -> the fields of its `Settings` to change.
+
+    Returns:
+        one result a benchmark, in their order: metrics with intervals, counts, and all that the numbers depend on.
 
     Raises:
         MissingVerb: a benchmark needs a verb that the model does not have; nothing has run then.
@@ -54,9 +58,7 @@ def evaluate(
     predictor = model if isinstance(model, Predictor) else load(model)
     modules = {name: benchmark_module(name) for name in benchmarks}
     for module in modules.values():
-        sentences = getattr(module, "SENTENCES", False)
-        if lacking := missing(predictor.VERBS, module.REQUIRES, reads_text=predictor.READS_TEXT, sentences=sentences):
-            raise MissingVerb(predictor.name, lacking[0], predictor.verbs)
+        _require_verbs(predictor, module)
     identity = model_hash(predictor)
     results = []
     for name, module in modules.items():
@@ -89,6 +91,13 @@ def benchmark_module(name: str) -> BenchmarkModule:
         return cast(BenchmarkModule, importlib.import_module(name))
     except ModuleNotFoundError as error:
         raise ConfigError(f"no benchmark module named '{name}': {error}") from error
+
+
+def _require_verbs(model: Predictor, module: BenchmarkModule) -> None:
+    """Raises MissingVerb where the benchmark asks what the model cannot answer."""
+    sentences = getattr(module, "SENTENCES", False)
+    if lacking := missing(model.VERBS, module.REQUIRES, reads_text=model.READS_TEXT, sentences=sentences):
+        raise MissingVerb(model.name, lacking[0], model.verbs)
 
 
 def _open(module: BenchmarkModule, reference: str, split: str) -> Source:
