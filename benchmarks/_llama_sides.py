@@ -14,7 +14,7 @@ from diptych.decoding.trunk_decoder import TrunkDecoder
 from diptych.decoding.write import write
 from diptych.layers.causal_block import CausalConfig
 from diptych.layers.causal_transformer import CausalTransformer
-from diptych.layers.few_rows import FewRowsLinear
+from diptych.layers.small_batch_linear import SmallBatchLinear
 
 VOCABULARY = 4096
 ROTARY = 10_000.0
@@ -55,7 +55,7 @@ class Both:
         self.trunk.load_state_dict(_as_ours(self.theirs.state_dict(), size.depth))
         self.trunk.eval().requires_grad_(requires_grad=False)
         self.words = nn.Embedding.from_pretrained(self.theirs.get_input_embeddings().weight.detach())
-        self.head = FewRowsLinear(size.width, VOCABULARY, bias=False).requires_grad_(requires_grad=False)
+        self.head = SmallBatchLinear(size.width, VOCABULARY, bias=False).requires_grad_(requires_grad=False)
         self.head.weight = self.words.weight
 
     def their_tokens(self, prompts_NT: Tensor, count: int) -> list[list[int]]:

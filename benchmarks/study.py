@@ -19,8 +19,8 @@ from diptych.commands.study import study
 from diptych.evaluation.reporting.format import MISSING
 from diptych.guide.evidence import OWN, extract
 from diptych.guide.routes import family_of
-from diptych.study.picture import write_picture
-from diptych.study.small import small_study
+from diptych.study.figure import write_picture
+from diptych.study.small_study import small_study
 
 ROOT = Path(__file__).parents[1]
 RESULT, PICTURE, PAGE = ROOT / "benchmarks/results/study.json", ROOT / "docs/images/study.png", ROOT / "docs/study.md"

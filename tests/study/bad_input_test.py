@@ -15,8 +15,8 @@ from diptych.study import one_run
 from diptych.study.abilities import Ability
 from diptych.study.config import StudyBudget, StudyConfig, claim
 from diptych.study.findings import read_runs
+from diptych.study.held_out_part import with_test_part
 from diptych.study.page import render
-from diptych.study.parting import with_test_part
 
 SIZE = "image.size=16"
 SMALL = (f"clip_tiny.{SIZE}", "clip_tiny.batch_size=4", "clip_tiny.model.vision.image_size=16")

@@ -13,10 +13,10 @@ from diptych.core.records.results import Counts, Metric, Result, SampleRecord, s
 from diptych.core.storage import write_text
 from diptych.study.config import StudyBudget, StudyConfig
 from diptych.study.costs import StageCost
+from diptych.study.figure import drawn, write_picture
 from diptych.study.findings import costs, over_seeds, read_runs, table
 from diptych.study.one_run import Finished
 from diptych.study.page import render
-from diptych.study.picture import drawn, write_picture
 from diptych.study.record import record
 from diptych.study.significance import differences, holm
 

@@ -9,7 +9,7 @@ from diptych.commands.demo import main as demo
 from diptych.core.errors import MissingExtra
 from diptych.study.config import FAMILIES, StudyRun
 from diptych.study.one_run import resolved
-from diptych.study.small import SAMPLES, small_study
+from diptych.study.small_study import SAMPLES, small_study
 
 
 @pytest.mark.parametrize("run", small_study().runs(), ids=lambda run: run.name)

@@ -65,7 +65,7 @@ def ablate(config: AblationConfig, command: str, out: Path, engine: Engine | Non
     from diptych.study.ablation_page import write_ablation_page
     from diptych.study.effects import write_effects
     from diptych.study.findings import read_runs
-    from diptych.study.parting import with_test_part
+    from diptych.study.held_out_part import with_test_part
     from diptych.study.queue import run_all
 
     config.check()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 def main(arguments: list[str]) -> int:
     """`diptych demo [--out FOLDER]`: goes on where an earlier demo in the same folder stopped."""
-    from diptych.study.small import SAMPLES
+    from diptych.study.small_study import SAMPLES
 
     parser = argparse.ArgumentParser(prog="diptych demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="where the runs and the page go")
@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     from diptych.commands._engine import engine_of
     from diptych.commands.study import study
     from diptych.core.errors import MissingExtra
-    from diptych.study.small import small_study
+    from diptych.study.small_study import small_study
 
     if find_spec("transformers") is None:  # said now, not after minutes of the first recipe
         raise MissingExtra("transformers", "all", "the demo's family on pretrained backbones")

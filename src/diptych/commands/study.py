@@ -61,8 +61,8 @@ def study(config: StudyConfig, out: Path, engine: Engine | None) -> int:
         engine: None to write the page of what is there.
     """
     from diptych.study.findings import read_runs
+    from diptych.study.held_out_part import with_test_part
     from diptych.study.page import write_page
-    from diptych.study.parting import with_test_part
     from diptych.study.queue import run_all
     from diptych.study.record import write_record
     from diptych.training.configured import recipe

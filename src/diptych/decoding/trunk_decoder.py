@@ -13,7 +13,7 @@ from torch import Tensor
 from diptych.core.errors import TextTooLong
 from diptych.layers.causal_transformer import CausalTransformer
 from diptych.layers.key_value_cache import KeyValueCache
-from diptych.layers.one_token import OneToken
+from diptych.layers.single_token_step import SingleTokenStep
 
 Embed = Callable[[Tensor, Tensor], Tensor]
 """Tokens [N, T] and their places [N or 1, T] -> vectors [N, T, D]."""
@@ -50,7 +50,7 @@ class TrunkDecoder:
         starts_N = torch.tensor([longest - len(prompt) for prompt in prompts], device=device)
         assert cache is None or not starts_N.any(), "prompts of one length after what is known"
         self._cache = trunk.cache(room + int(starts_N.max()), starts_N) if cache is None else cache
-        self._step = OneToken.of(trunk)
+        self._step = SingleTokenStep.of(trunk)
         self._first: Tensor | None = self._read(self._vectors(prompts, longest, device))
 
     def _vectors(

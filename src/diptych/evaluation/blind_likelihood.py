@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diptych.capabilities.answers import checked
+from diptych.capabilities.nan_check import checked
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Verb, reachable
 from diptych.core.errors import ConfigError

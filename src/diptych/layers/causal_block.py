@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from diptych.core.errors import ConfigError
 from diptych.layers.attention import attend
-from diptych.layers.few_rows import FewRowsCopy, FewRowsLinear
 from diptych.layers.key_value_cache import KeyValueCache
 from diptych.layers.rotary import Turn
+from diptych.layers.small_batch_linear import SmallBatchCopy, SmallBatchLinear
 
 
 @dataclass(frozen=True)
@@ -89,18 +89,18 @@ class CausalAttention(nn.Module):
     """Each token looks at itself and at those before it.
 
     Attributes:
-        stacked: of query, key and value, for a single token (one_token.py).
+        stacked: of query, key and value, for a single token (single_token_step.py).
     """
 
     def __init__(self, config: CausalConfig) -> None:
         super().__init__()
         self.heads, self.key_heads, width = config.heads, config.key_heads or config.heads, config.head_width
-        self.query = FewRowsLinear(config.width, self.heads * width, bias=config.bias)
-        self.key_value = FewRowsLinear(config.width, 2 * self.key_heads * width, bias=config.bias)
-        self.out = FewRowsLinear(self.heads * width, config.width, bias=config.bias)
+        self.query = SmallBatchLinear(config.width, self.heads * width, bias=config.bias)
+        self.key_value = SmallBatchLinear(config.width, 2 * self.key_heads * width, bias=config.bias)
+        self.out = SmallBatchLinear(self.heads * width, config.width, bias=config.bias)
         self.query_norm = HeadNorm(self.heads, width) if config.head_norm else None
         self.key_norm = HeadNorm(self.key_heads, width) if config.head_norm else None
-        self.stacked = FewRowsCopy()
+        self.stacked = SmallBatchCopy()
 
     def forward(
         self, x_BTD: Tensor, turn: Turn | None, mask_BTS: Tensor | None, cache: KeyValueCache | None, layer: int
@@ -141,9 +141,9 @@ class MemoryAttention(nn.Module):
     def __init__(self, config: CausalConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.query = FewRowsLinear(config.width, config.width, bias=config.bias)
-        self.key_value = FewRowsLinear(config.memory_width, 2 * config.width, bias=config.bias)
-        self.out = FewRowsLinear(config.width, config.width, bias=config.bias)
+        self.query = SmallBatchLinear(config.width, config.width, bias=config.bias)
+        self.key_value = SmallBatchLinear(config.memory_width, 2 * config.width, bias=config.bias)
+        self.out = SmallBatchLinear(config.width, config.width, bias=config.bias)
 
     def forward(
         self, x_BTD: Tensor, memory_BMC: Tensor, mask_B1M: Tensor | None, cache: KeyValueCache | None, layer: int
@@ -170,8 +170,8 @@ class CausalMlp(nn.Module):
     def __init__(self, config: CausalConfig) -> None:
         super().__init__()
         self.gated = config.gated
-        self.up = FewRowsLinear(config.width, config.hidden * (2 if config.gated else 1), bias=config.bias)
-        self.down = FewRowsLinear(config.hidden, config.width, bias=config.bias)
+        self.up = SmallBatchLinear(config.width, config.hidden * (2 if config.gated else 1), bias=config.bias)
+        self.down = SmallBatchLinear(config.hidden, config.width, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         raised = self.up(x)

@@ -16,7 +16,8 @@ from typing import Any
 
 from torch import Tensor
 
-from diptych.capabilities.answers import checked, class_vectors, scores_by_vectors
+from diptych.capabilities.encodings import class_vectors, scores_by_vectors
+from diptych.capabilities.nan_check import checked
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Comparable, Verb
 from diptych.core.errors import ConfigError, DataError

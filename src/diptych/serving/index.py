@@ -21,7 +21,7 @@ from uuid import uuid4
 import numpy as np
 from torch import Tensor
 
-from diptych.capabilities.answers import checked
+from diptych.capabilities.nan_check import checked
 from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import CheckpointError, MissingExtra
 from diptych.core.source import Source

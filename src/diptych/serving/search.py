@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from diptych.capabilities.answers import checked
+from diptych.capabilities.nan_check import checked
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Comparable, Verb
 from diptych.core.errors import ConfigError

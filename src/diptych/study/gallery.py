@@ -14,7 +14,7 @@ from diptych.core.source import Source
 from diptych.data.derived.subset import hold_out
 from diptych.data.open import open_source
 from diptych.data.pixels.thumbnail import png
-from diptych.evaluation.captions.truth import PRECISION, is_scene, truth_of
+from diptych.evaluation.captions.scene_truth import PRECISION, is_scene, truth_of
 from diptych.evaluation.masked.hidden_words import questions
 
 ASKED = 8

@@ -22,7 +22,7 @@ from diptych.evaluation.reporting.chart import Chart, Series, line_chart
 from diptych.evaluation.reporting.pictures import Album
 from diptych.evaluation.reporting.summary import environment_facts
 from diptych.guide.routes import family_of
-from diptych.study import parting
+from diptych.study import held_out_part
 from diptych.study.config import StudyConfig
 from diptych.study.findings import Cost, Row, RunRecord, costs, table
 from diptych.study.significance import Difference, differences
@@ -93,7 +93,7 @@ def render(config: StudyConfig, runs: Sequence[RunRecord]) -> str:
             failures=[run for run in runs if run.finished is None],
             gallery=asked_alike(config, runs, columns),
             command=config.command(),
-            parted=parting.told(config),
+            parted=held_out_part.told(config),
             environment=environment_facts(environment()),
             css=Markup((SHARED / "report.css").read_text(encoding="utf-8")),
             version=__version__,

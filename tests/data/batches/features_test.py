@@ -13,8 +13,8 @@ from diptych.core.visual import Image
 from diptych.data.batches.features import KeysOnly, TowerBatch, TowerProcessor, TowerTexts, captions_of
 from diptych.data.cached.feature_rows import Block, FeatureRows
 from diptych.data.derived.subset import hold_out
-from diptych.data.loading.filling import Bad
 from diptych.data.loading.loader import Loader, evaluation_batches
+from diptych.data.loading.row_filler import Bad
 from diptych.data.pixels.tower_inputs import TowerImages
 from diptych.data.scenes.source import Scenes
 from diptych.data.words.tokenizer import Tokenizer

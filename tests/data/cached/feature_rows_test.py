@@ -9,7 +9,7 @@ import pytest
 from diptych.core.errors import DataError
 from diptych.core.processor import BadSample
 from diptych.data.cached.feature_rows import Block, FeatureRows, block_paths, read_block
-from diptych.data.loading.filling import Bad
+from diptych.data.loading.row_filler import Bad
 
 ROWS = np.arange(24, dtype=np.float32).reshape(6, 4)
 

@@ -13,7 +13,7 @@ from diptych.data.derived.episodes import EpisodeConfig, Episodes, kind_of
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.data.words.chat import IMAGE
-from diptych.data.words.invented import draw_words, invented_words
+from diptych.data.words.pseudowords import draw_pseudowords, pseudowords
 
 WHOLE = Scenes("train", 200, SceneConfig(32, 1, words=0.0))
 BY_NAME = {WHOLE[index].image.name: WHOLE[index] for index in range(200)}
@@ -54,13 +54,13 @@ def test_told_episodes_say_captions_that_name_the_kind_in_the_place_of_pictures(
 
 
 def test_words_of_the_two_shares_have_none_in_common() -> None:
-    train, test = set(invented_words("train")), set(invented_words("test"))
+    train, test = set(pseudowords("train")), set(pseudowords("test"))
     assert not train & test and 0.15 < len(test) / len(train | test) < 0.25
     source = Episodes(WHOLE, CONFIG, 40)
     said = {word for index in range(40) for word in source[index].meta["words"]}
     assert said <= train
     with pytest.raises(ConfigError, match="16 invented words"):
-        draw_words("test", 16, np.random.default_rng(0))
+        draw_pseudowords("test", 16, np.random.default_rng(0))
 
 
 def test_facts_that_are_no_kind() -> None:

@@ -17,7 +17,7 @@ from diptych.core.records.results import Result, read_samples
 from diptych.core.sample import Sample
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
-from diptych.data.words.invented import invented_words
+from diptych.data.words.pseudowords import pseudowords
 from diptych.evaluation.runner import evaluate
 
 
@@ -118,7 +118,7 @@ def test_who_binds_is_always_right_by_pictures_alone(ways: int, shots: int, tmp_
     assert pictures == {0, ways * shots + 1} and all(prompt[-1] == "this is a" for prompt in model.asked)
     records = list(read_samples(tmp_path / "few_shot_binding"))
     assert len(records) == 120 and all(record.output["first"] == record.output["right"] for record in records)
-    assert {word for record in records for word in record.output["words"]} <= set(invented_words("test"))
+    assert {word for record in records for word in record.output["words"]} <= set(pseudowords("test"))
 
 
 def test_who_looks_at_no_picture_is_at_chance() -> None:

@@ -17,7 +17,7 @@ from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Records
 from diptych.evaluation.benchmarks.masked_patches import Settings, run
-from diptych.evaluation.masked.filled import Captioned, fill, hidden_cells, other_captions
+from diptych.evaluation.masked.filled_pictures import Captioned, fill, hidden_cells, other_captions
 
 SCENES = Scenes("test", 40, SceneConfig(size=32, min_objects=2))
 SAMPLES = [SCENES[i] for i in range(len(SCENES))]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from diptych.capabilities.answers import class_vectors
+from diptych.capabilities.encodings import class_vectors
 from diptych.capabilities.verbs import Comparable
 from diptych.core.errors import ConfigError, DataError
 from diptych.core.processor import BadSample

@@ -4,7 +4,7 @@ from diptych.data.scenes.captions import plural
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.data.scenes.world import COLOURS, SHAPES
-from diptych.evaluation.captions.truth import is_scene, named_pairs, truth_of
+from diptych.evaluation.captions.scene_truth import is_scene, named_pairs, truth_of
 
 META = {"objects": [{"colour": "red", "shape": "circle"}, {"colour": "blue", "shape": "cross"}]}
 

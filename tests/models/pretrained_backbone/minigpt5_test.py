@@ -31,7 +31,7 @@ from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import SceneDocuments, Scenes
 from diptych.layers.weight_hash import weight_hash
 from diptych.models.generative import stable_diffusion
-from diptych.models.generative._dropped_texts import untold
+from diptych.models.generative._caption_dropout import untold
 from diptych.models.generative.stable_diffusion import StableDiffusionPredictor
 from diptych.models.pretrained_backbone import minigpt5
 from diptych.models.pretrained_backbone._llama import described, public_state

@@ -33,7 +33,7 @@ from diptych.core.sample import Sample
 from diptych.core.source import Source
 from diptych.core.storage import atomic_file, write_text
 from diptych.data.cached.feature_rows import FeatureRows, block_paths, read_block
-from diptych.data.loading.filling import Bad, described
+from diptych.data.loading.row_filler import Bad, described
 
 Item = TypeVar("Item")
 Rows = NDArray[np.floating[Any]]

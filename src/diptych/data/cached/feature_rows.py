@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from diptych.core.errors import DataError
 from diptych.core.processor import BadSample
-from diptych.data.loading.filling import Bad
+from diptych.data.loading.row_filler import Bad
 
 Rows = NDArray[np.floating[Any]]
 

@@ -17,7 +17,7 @@ from diptych.core.sample import Sample, Turn
 from diptych.core.seeding import hash_to_int
 from diptych.core.source import Source
 from diptych.data.words.chat import IMAGE
-from diptych.data.words.invented import Share, draw_words
+from diptych.data.words.pseudowords import Share, draw_pseudowords
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def kinds_of(source: Source, config: EpisodeConfig) -> dict[str, list[int]]:
 def draw_episode(kinds: Mapping[str, Sequence[int]], config: EpisodeConfig, rng: np.random.Generator) -> Episode:
     """Kinds, words, pictures and their order; no picture is shown twice."""
     chosen = [list(kinds)[int(index)] for index in rng.permutation(len(kinds))[: config.ways]]
-    words = draw_words(config.words, config.ways, rng)
+    words = draw_pseudowords(config.words, config.ways, rng)
     examples = rng.permutation(np.repeat(np.arange(config.ways), config.shots)).tolist()
     ways = [*examples, *rng.integers(config.ways, size=config.queries).tolist()]
     own = [iter(rng.permutation(kinds[kind]).tolist()) for kind in chosen]

@@ -13,10 +13,10 @@ from diptych.core.errors import DataError
 from diptych.core.processor import Processor
 from diptych.core.source import Source
 from diptych.data.loading.buffers import BufferPool
-from diptych.data.loading.filling import Bad, Filler
 from diptych.data.loading.order import Position, Slice
+from diptych.data.loading.pending_batch import PendingBatch, collated, submit
+from diptych.data.loading.row_filler import Bad, Filler
 from diptych.data.loading.stats import BadPolicy, LoaderStats
-from diptych.data.loading.work import Work, collated, submit
 
 BatchT = TypeVar("BatchT")
 
@@ -57,7 +57,7 @@ class EvaluationBatches(Generic[BatchT]):
         filler = Filler(self._source, self._processor, seed=None, replace=False)
         pool = BufferPool(self._processor.layout(), self._batch_size)
         threads = ThreadPoolExecutor(self._threads, "evaluation", initializer=torch.set_num_threads, initargs=(1,))
-        pending: deque[Work] = deque()
+        pending: deque[PendingBatch] = deque()
         try:
             for begin in range(0, len(self._source), self._batch_size):
                 share = self._slice(begin)
@@ -75,7 +75,7 @@ class EvaluationBatches(Generic[BatchT]):
         indices = tuple(range(begin, min(begin + self._batch_size, len(self._source))))
         return Slice(indices, (0,) * len(indices), Position(0, begin + len(indices)))
 
-    def _finish(self, work: Work) -> Iterator[BatchT]:
+    def _finish(self, work: PendingBatch) -> Iterator[BatchT]:
         parts = work.parts()
         self.stats.add(parts)
         self.bad += [one for part in parts for one in part.bad]

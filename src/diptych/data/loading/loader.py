@@ -2,7 +2,7 @@
 
 Threads, not processes: decoding and resizing release the interpreter lock, and rows are written where the batch lies,
 so nothing is copied between workers and consumer. Order, draws and the replacement of bad samples depend on seed and
-data alone (order.py, filling.py): any number of threads or ranks gives the same samples and pixels.
+data alone (order.py,.row_filler.py): any number of threads or ranks gives the same samples and pixels.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from diptych.core.processor import Processor
 from diptych.core.source import Source
 from diptych.data.loading.buffers import BufferPool
 from diptych.data.loading.evaluation_batches import EvaluationBatches
-from diptych.data.loading.filling import Filled, Filler
 from diptych.data.loading.order import Order, Position
+from diptych.data.loading.pending_batch import PendingBatch, collated, submit
+from diptych.data.loading.row_filler import Filled, Filler
 from diptych.data.loading.stats import BadPolicy, LoaderStats
-from diptych.data.loading.work import Work, collated, submit
 from diptych.distributed.world import World
 
 BatchT = TypeVar("BatchT")
@@ -85,7 +85,7 @@ class Loader(Generic[BatchT]):
         self._pool = BufferPool(processor.layout(), rows, _pinned(pin_memory))
         self._threads = ThreadPoolExecutor(max(threads, 1), "loader", initializer=torch.set_num_threads, initargs=(1,))
         self._delivered = self._planned = Position()
-        self._pending: deque[Work] = deque()
+        self._pending: deque[PendingBatch] = deque()
         self._closed = False
 
     def __iter__(self) -> Iterator[BatchT]:

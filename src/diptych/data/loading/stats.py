@@ -10,7 +10,7 @@ from pathlib import Path
 from diptych.core.errors import DataError
 from diptych.core.source import Source
 from diptych.core.storage import storage_errors
-from diptych.data.loading.filling import Bad, Filled
+from diptych.data.loading.row_filler import Bad, Filled
 
 
 @dataclass

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from diptych.capabilities.answers import checked
 from diptych.capabilities.generator import Likelihood
+from diptych.capabilities.nan_check import checked
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Verb
 from diptych.core.errors import ConfigError

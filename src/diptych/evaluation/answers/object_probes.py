@@ -14,7 +14,7 @@ from itertools import permutations
 
 from diptych.core.sample import Sample
 from diptych.core.seeding import hash_to_int
-from diptych.evaluation.captions.truth import is_scene
+from diptych.evaluation.captions.scene_truth import is_scene
 
 RANDOM, POPULAR, ADVERSARIAL = "random", "popular", "adversarial"
 WAYS = (RANDOM, POPULAR, ADVERSARIAL)

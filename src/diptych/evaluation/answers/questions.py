@@ -21,8 +21,8 @@ from diptych.core.records.results import SampleRecord
 from diptych.core.sampling import TextSampling
 from diptych.core.visual import Image
 from diptych.evaluation.benchmark import Records
+from diptych.evaluation.derangement import Derangement
 from diptych.evaluation.encoding import batched
-from diptych.evaluation.others import Others
 from diptych.evaluation.progress import shown
 
 BATCH = 16
@@ -111,7 +111,7 @@ class _Others:
 
     def __init__(self, questions: Sequence[Question], seed: int) -> None:
         self._questions = questions
-        self._others = Others([question.key for question in questions], seed)
+        self._others = Derangement([question.key for question in questions], seed)
 
     def of(self, index: int) -> int | None:
         own = self._questions[index].picture

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.capabilities.answers import checked
 from diptych.capabilities.generator import Likelihood
+from diptych.capabilities.nan_check import checked
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Verb
 from diptych.core.visual import Image

@@ -27,7 +27,7 @@ from diptych.core.source import Source
 from diptych.core.visual import Image
 from diptych.data.pixels.decode import decode
 from diptych.evaluation.benchmark import Outcome, Records
-from diptych.evaluation.choice import Choice, choice_metrics, decide, picture
+from diptych.evaluation.caption_choice import Choice, choice_metrics, decide, picture
 from diptych.evaluation.files import AnnotationFolder, annotation_folder, check_entries, read_json
 
 REQUIRES = ("score",)

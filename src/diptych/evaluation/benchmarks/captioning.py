@@ -32,7 +32,7 @@ from diptych.evaluation.captions.baselines import typical_caption
 from diptych.evaluation.captions.clip_score import clip_scores, judge_from
 from diptych.evaluation.captions.neighbours import neighbour_captions
 from diptych.evaluation.captions.results import Captioned, baseline_metrics, gallery, overlap_metrics, scene_metrics
-from diptych.evaluation.captions.truth import is_scene, truth_of
+from diptych.evaluation.captions.scene_truth import is_scene, truth_of
 from diptych.evaluation.encoding import batched
 from diptych.evaluation.metrics.caption_java import meteor, spice
 from diptych.evaluation.metrics.captioning import CaptionScorer

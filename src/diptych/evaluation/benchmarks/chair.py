@@ -28,12 +28,12 @@ from diptych.data.scenes.world import COLOURS, SHAPES
 from diptych.evaluation.answers.yes_no import ratio_metric
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.captions.chair_files import Annotated, holds_chair, read_chair
-from diptych.evaluation.captions.described import Described
-from diptych.evaluation.captions.truth import is_scene
+from diptych.evaluation.captions.described_picture import Described
+from diptych.evaluation.captions.scene_truth import is_scene
+from diptych.evaluation.derangement import Derangement
 from diptych.evaluation.encoding import batched
 from diptych.evaluation.files import AnnotationFolder
 from diptych.evaluation.metrics.object_mentions import Vocabulary
-from diptych.evaluation.others import Others
 from diptych.evaluation.progress import shown
 from diptych.evaluation.statistics import mean_metric
 
@@ -149,7 +149,7 @@ def _metrics(done: Sequence[Described], records: Records) -> dict[str, Metric]:
     mentions = [records.done[one.key].output["mentions"] for one in done]
     own = [_counts(said, one.objects) for said, one in zip(mentions, done, strict=True)]
     metrics = _rates(own, records.seed)
-    around = Others([one.key for one in done], records.seed)
+    around = Derangement([one.key for one in done], records.seed)
     others = [around.of(index, lambda _: True) for index in range(len(done))]
     elsewhere = [
         _counts(said, done[other].objects) for said, other in zip(mentions, others, strict=True) if other is not None

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.capabilities.answers import checked
+from diptych.capabilities.nan_check import checked
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Verb
 from diptych.core.processor import BadSample
@@ -27,7 +27,7 @@ from diptych.data.derived.episodes import Episode, EpisodeConfig, draw_episode, 
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
-from diptych.evaluation.others import Others
+from diptych.evaluation.derangement import Derangement
 from diptych.evaluation.progress import shown
 from diptych.evaluation.statistics import mean_metric
 
@@ -90,7 +90,7 @@ def _drawn(source: Source, config: EpisodeConfig, settings: Settings, records: R
     keys = [f"episode-{index:05d}" for index in range(count)]
     draws = [np.random.Generator(np.random.PCG64(hash_to_int("binding", records.seed, key))) for key in keys]
     episodes = [draw_episode(kinds, config, rng) for rng in draws]
-    others = Others(keys, records.seed)
+    others = Derangement(keys, records.seed)
     for index, (key, episode) in enumerate(zip(keys, episodes, strict=True)):
         other = others.of(index, lambda _: True)
         yield _Asked(key, episode, episode.shown[0] if other is None else episodes[other].shown[-1])

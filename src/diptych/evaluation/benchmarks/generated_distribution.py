@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diptych.capabilities.answers import checked
 from diptych.capabilities.generator import OWN_WAY
+from diptych.capabilities.nan_check import checked
 from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import ConfigError, DataError
 from diptych.core.records.results import Metric, SampleRecord
@@ -39,7 +39,7 @@ from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.encoding import batched, rows_of
 from diptych.evaluation.generation.feature_network import FeatureNetwork, feature_network
-from diptych.evaluation.generation.painted import TOGETHER, painted
+from diptych.evaluation.generation.generated_pictures import TOGETHER, painted
 from diptych.evaluation.metrics.frechet import frechet_distance
 from diptych.evaluation.metrics.kernel_distance import kernel_distances
 from diptych.evaluation.statistics import mean_metric

@@ -31,9 +31,9 @@ from diptych.data.pixels.regions import normalised_box
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
+from diptych.evaluation.derangement import Derangement
 from diptych.evaluation.encoding import batched
 from diptych.evaluation.metrics.overlap import overlap
-from diptych.evaluation.others import Others
 from diptych.evaluation.progress import shown
 from diptych.evaluation.statistics import mean_metric
 
@@ -126,7 +126,7 @@ def _box(corners: Sequence[float]) -> Box:
 
 
 def _questions(pictures: Sequence[_Picture], records: Records) -> list[_Question]:
-    others = Others([picture.key for picture in pictures], records.seed)
+    others = Derangement([picture.key for picture in pictures], records.seed)
     rows = [np.array([astuple(box)[:4] for box in picture.boxes.values()], np.float64) for picture in pictures]
     sums, count = np.stack([some.sum(0) for some in rows]).sum(0), sum(len(some) for some in rows)
     found = []

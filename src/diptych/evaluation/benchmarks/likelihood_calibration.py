@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from diptych.capabilities.answers import checked
 from diptych.capabilities.generator import Likelihood
+from diptych.capabilities.nan_check import checked
 from diptych.capabilities.verbs import Verb
 from diptych.core.errors import ConfigError, DataError
 from diptych.core.processor import BadSample
@@ -32,9 +32,9 @@ from diptych.core.source import Source
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
+from diptych.evaluation.derangement import Derangement
 from diptych.evaluation.metrics.calibration import calibration_error, reliability
 from diptych.evaluation.metrics.preference import expected_win, strict_win
-from diptych.evaluation.others import Others
 from diptych.evaluation.progress import shown
 from diptych.evaluation.statistics import mean_metric
 
@@ -95,7 +95,7 @@ def run(model: Any, source: Source, settings: Settings, records: Records) -> Out
 def _questions(samples: Sequence[Sample], among: int, records: Records) -> list[_Question]:
     """A question for each sample for which there are enough other captions."""
     said = [[text for text in sample.texts if text.strip()] for sample in samples]
-    others = Others([sample.key for sample in samples], records.seed)
+    others = Derangement([sample.key for sample in samples], records.seed)
     found = []
     for index, (sample, texts) in enumerate(zip(samples, said, strict=True)):
         chosen = list(texts[:1])

@@ -27,7 +27,14 @@ from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.encoding import batched
-from diptych.evaluation.masked.filled import Captioned, caption_of, fill, hidden_cells, other_captions, shown_rows
+from diptych.evaluation.masked.filled_pictures import (
+    Captioned,
+    caption_of,
+    fill,
+    hidden_cells,
+    other_captions,
+    shown_rows,
+)
 from diptych.evaluation.metrics.preference import expected_win, strict_win, tied
 from diptych.evaluation.progress import shown
 from diptych.evaluation.statistics import interval, mean_metric, paired, standard_error

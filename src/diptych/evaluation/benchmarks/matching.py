@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from diptych.capabilities.answers import checked
+from diptych.capabilities.nan_check import checked
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Comparable
 from diptych.core.errors import DataError
@@ -24,9 +24,9 @@ from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.comparability import require
+from diptych.evaluation.derangement import Derangement
 from diptych.evaluation.encoding import BATCH, batched
 from diptych.evaluation.metrics.preference import expected_win, strict_win, tied
-from diptych.evaluation.others import Others
 from diptych.evaluation.statistics import mean_metric
 
 REQUIRES = ("score_pairs",)
@@ -75,7 +75,7 @@ def run(model: Predictor, source: Source, settings: Settings, records: Records) 
 def _questions(samples: Sequence[Sample], records: Records) -> list[_Question]:
     """A question for each sample that has a caption; for the others a record that says why not."""
     said = [[text for text in sample.texts if text.strip()] for sample in samples]
-    others = Others([sample.key for sample in samples], records.seed)
+    others = Derangement([sample.key for sample in samples], records.seed)
     found = []
     for index, (sample, texts) in enumerate(zip(samples, said, strict=True)):
         other = others.of(index, partial(_differs, said, texts)) if texts else None

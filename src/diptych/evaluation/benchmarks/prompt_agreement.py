@@ -25,11 +25,11 @@ from diptych.data.pixels.thumbnail import png
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
+from diptych.evaluation.derangement import Derangement
+from diptych.evaluation.generation.generated_pictures import painted
 from diptych.evaluation.generation.judge import judged, load_judge
-from diptych.evaluation.generation.painted import painted
 from diptych.evaluation.generation.scene_agreement import KINDS, agreement, by_chance, objects_seen, some_others
 from diptych.evaluation.generation.scene_prompts import Caption, ScenePrompt, objects_of, scene_prompts
-from diptych.evaluation.others import Others
 from diptych.evaluation.statistics import mean_metric
 
 REQUIRES = ("generate_image",)
@@ -82,7 +82,7 @@ def run(model: Predictor, source: Source, settings: Settings, records: Records) 
 def _paint(model: Predictor, prompts: Sequence[ScenePrompt], settings: Settings, records: Records) -> None:
     """A record for every prompt that has none yet."""
     judge = load_judge(settings.judge)
-    around = Others([prompt.key for prompt in prompts], records.seed)
+    around = Derangement([prompt.key for prompt in prompts], records.seed)
     place = {prompt.key: index for index, prompt in enumerate(prompts)}
     new = [prompt for prompt in prompts if prompt.key not in records.done]
     for prompt, image in painted(model, new, settings.sampling, records):

@@ -24,7 +24,8 @@ from diptych.core.visual import Image
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
-from diptych.evaluation.generation.painted import painted
+from diptych.evaluation.derangement import Derangement
+from diptych.evaluation.generation.generated_pictures import painted
 from diptych.evaluation.generation.question_graphs import (
     KINDS,
     Graded,
@@ -35,7 +36,6 @@ from diptych.evaluation.generation.question_graphs import (
 )
 from diptych.evaluation.generation.scene_agreement import objects_seen, some_others
 from diptych.evaluation.generation.scene_prompts import Caption, ScenePrompt, scene_prompts
-from diptych.evaluation.others import Others
 from diptych.evaluation.statistics import mean_metric
 
 REQUIRES = ("generate_image",)
@@ -77,7 +77,7 @@ def run(model: Predictor, source: Source, settings: Settings, records: Records) 
     if len(prompts) < 2:
         raise DataError(f"{source.name} has {len(prompts)} prompt(s) of scenes: question_graph needs two or more")
     answers = _answers(settings.answerer)
-    around = Others([prompt.key for prompt in prompts], records.seed)
+    around = Derangement([prompt.key for prompt in prompts], records.seed)
     place = {prompt.key: index for index, prompt in enumerate(prompts)}
     new = [prompt for prompt in prompts if prompt.key not in records.done]
     for prompt, image in painted(model, new, settings.sampling, records):

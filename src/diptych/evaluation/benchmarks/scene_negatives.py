@@ -15,7 +15,7 @@ from diptych.core.source import Source
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
-from diptych.evaluation.choice import Choice, choice_metrics, decide
+from diptych.evaluation.caption_choice import Choice, choice_metrics, decide
 
 REQUIRES = ("score",)
 SENTENCES = True

@@ -17,7 +17,7 @@ from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import DataError
 from diptych.core.source import Source
 from diptych.evaluation.benchmark import Outcome, Records
-from diptych.evaluation.choice import Choice, choice_metrics, decide, picture
+from diptych.evaluation.caption_choice import Choice, choice_metrics, decide, picture
 from diptych.evaluation.files import AnnotationFolder, annotation_folder, check_entries, read_json
 
 REQUIRES = ("score",)

@@ -29,11 +29,11 @@ from diptych.evaluation.answers.sample_questions import questions_of_samples
 from diptych.evaluation.answers.visdial_files import holds_visdial, read_visdial
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.comparability import require
+from diptych.evaluation.derangement import Derangement
 from diptych.evaluation.encoding import reasons
 from diptych.evaluation.files import AnnotationFolder
 from diptych.evaluation.metrics.gain import ndcg, ndcg_by_chance
 from diptych.evaluation.metrics.ranking import Ranking, chance_at, ranking
-from diptych.evaluation.others import Others
 from diptych.evaluation.progress import shown
 from diptych.evaluation.statistics import mean_metric
 
@@ -73,7 +73,7 @@ def run(model: Predictor, source: Source, settings: Settings, records: Records) 
     if not ranks_by_likelihood(model):
         require(model, Comparable.TEXTS, "putting answers in order")
     questions = _questions(source, settings, records)
-    others = Others([one.key for one in questions], records.seed)
+    others = Derangement([one.key for one in questions], records.seed)
     for index, one in enumerate(shown(questions, "answers in order", len(questions), records)):
         if one.key not in records.done:
             other = others.of(index, partial(_elsewhere, questions, index)) if settings.blind else None

@@ -23,7 +23,7 @@ from diptych.core.source import Source
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.benchmarks.scene_pairs import CHANCE, pair_extras, pair_metrics, score_pair
 from diptych.evaluation.blind_likelihood import ALPHA, check_alpha
-from diptych.evaluation.choice import picture
+from diptych.evaluation.caption_choice import picture
 from diptych.evaluation.files import AnnotationFolder, annotation_folder, check_entries, read_json_lines
 
 REQUIRES = ("score",)

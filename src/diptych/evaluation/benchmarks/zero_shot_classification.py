@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diptych.capabilities.answers import class_vectors, scores_by_vectors
+from diptych.capabilities.encodings import class_vectors, scores_by_vectors
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Comparable, Verb
 from diptych.core.errors import DataError

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from diptych.core.errors import DataError
-from diptych.evaluation.captions.described import Described
+from diptych.evaluation.captions.described_picture import Described
 from diptych.evaluation.files import check_entries, read_json
 from diptych.evaluation.metrics.object_mentions import Vocabulary, read_synonyms
 from diptych.evaluation.picture_folder import PictureFolder

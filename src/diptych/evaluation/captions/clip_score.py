@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diptych.capabilities.answers import checked
 from diptych.capabilities.load import load
+from diptych.capabilities.nan_check import checked
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Verb, missing
 from diptych.core.errors import DataError, MissingVerb

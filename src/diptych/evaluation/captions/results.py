@@ -14,9 +14,9 @@ import numpy as np
 from diptych.core.records.results import Metric
 from diptych.core.sample import Sample
 from diptych.evaluation.captions.intervals import corpus_metrics
-from diptych.evaluation.captions.truth import NAMING, PRECISION, RECALL, is_scene, truth_of
+from diptych.evaluation.captions.scene_truth import NAMING, PRECISION, RECALL, is_scene, truth_of
+from diptych.evaluation.derangement import Derangement
 from diptych.evaluation.metrics.captioning import CaptionScorer
-from diptych.evaluation.others import Others
 from diptych.evaluation.statistics import mean_metric, paired, standard_error
 
 BASELINE_METRICS = ("bleu_4", "rouge_l", "cider")
@@ -42,7 +42,7 @@ class Captioned:
 
     def elsewhere(self) -> list[str] | None:
         """For each picture the caption of another one; None where there is only one picture."""
-        others = Others([sample.key for sample in self.samples], self.seed)
+        others = Derangement([sample.key for sample in self.samples], self.seed)
         found = [others.of(index, lambda _: True) for index in range(len(self.samples))]
         return [self.captions[index] for index in found if index is not None] if len(found) > 1 else None
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from diptych.capabilities.answers import checked
 from diptych.capabilities.load import load
+from diptych.capabilities.nan_check import checked
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Comparable, Verb, missing
 from diptych.core.errors import MissingVerb

@@ -10,8 +10,8 @@ from diptych.core.visual import Image
 from diptych.data.pixels.decode import decode
 from diptych.data.scenes.recognise import recognise
 from diptych.data.scenes.world import SceneObject, holds
+from diptych.evaluation.derangement import Derangement
 from diptych.evaluation.generation.scene_prompts import ScenePrompt, as_objects
-from diptych.evaluation.others import Others
 
 KINDS = ("object", "colour", "relation", "count", "all")
 OTHERS = 20
@@ -56,7 +56,7 @@ def _share(said: Counter[str], seen: Counter[str]) -> float:
 
 def by_chance(prompts: Sequence[ScenePrompt], seen: Sequence[Objects], seed: int) -> dict[str, float]:
     """Kind -> the mean agreement of each prompt with the pictures of up to `OTHERS` other prompts."""
-    around = Others([prompt.key for prompt in prompts], seed)
+    around = Derangement([prompt.key for prompt in prompts], seed)
     values: dict[str, list[float]] = {}
     for index, prompt in enumerate(prompts):
         for other in some_others(around, index, min(OTHERS, len(prompts) - 1)):
@@ -65,7 +65,7 @@ def by_chance(prompts: Sequence[ScenePrompt], seen: Sequence[Objects], seed: int
     return {kind: sum(found) / len(found) for kind, found in values.items()}
 
 
-def some_others(around: Others, index: int, count: int) -> list[int]:
+def some_others(around: Derangement, index: int, count: int) -> list[int]:
     """The positions of `count` different samples other than `index`, the next ones in the circle."""
     found: list[int] = []
     for _ in range(count):

@@ -17,7 +17,7 @@ from diptych.core.sample import Sample
 from diptych.core.seeding import hash_to_int
 from diptych.data.scenes.world import COLOURS, SHAPES
 from diptych.data.words.cloze import MASK
-from diptych.evaluation.others import Others
+from diptych.evaluation.derangement import Derangement
 
 SCENE_WORDS = {"colour": tuple(COLOURS), "shape": SHAPES}
 CONTENT = "content"
@@ -68,7 +68,7 @@ def questions(
         vocabulary: how many words with content there are to choose from where the data are no scenes; 0 for any word.
         each: the most questions about a sample in each group.
     """
-    others = Others([sample.key for sample in samples], seed)
+    others = Derangement([sample.key for sample in samples], seed)
     truths = [words_of(sample) for sample in samples]
     frequent = frequent_words(samples, vocabulary)
     found: list[Question] = []

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diptych.capabilities.answers import checked, has_both_encodings, scores_by_vectors
+from diptych.capabilities.encodings import has_both_encodings, scores_by_vectors
+from diptych.capabilities.nan_check import checked
 from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import DataError
 from diptych.core.sample import Sample

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diptych.capabilities.answers import checked
+from diptych.capabilities.nan_check import checked
 from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
 from diptych.core.storage import storage_errors, write_text

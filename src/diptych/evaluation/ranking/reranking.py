@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.capabilities.answers import scores_by_vectors
+from diptych.capabilities.encodings import scores_by_vectors
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Verb
 from diptych.core.errors import ConfigError

@@ -26,7 +26,7 @@ from diptych.layers.text_transformer import TextConfig, TextTransformer
 from diptych.layers.vision_transformer import VisionTransformer
 from diptych.models._batches import batches
 from diptych.models._image_text_predictor import ImageTextPredictor
-from diptych.models.contrastive._fit import Vision
+from diptych.models.contrastive._check_fit import Vision
 from diptych.models.contrastive._options import PairOptions
 
 PREDICTION_BATCH = 256

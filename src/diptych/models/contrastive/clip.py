@@ -30,8 +30,8 @@ from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.modified_resnet import ResNetConfig
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
+from diptych.models.contrastive._check_fit import check_fit, check_options
 from diptych.models.contrastive._export import write_clip
-from diptych.models.contrastive._fit import check_fit, check_options
 from diptych.models.contrastive._options import Masking, PairOptions
 from diptych.models.contrastive._public import read_clip
 from diptych.models.contrastive._two_towers import (

@@ -40,7 +40,7 @@ from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.token_projection import TokenProjection
 from diptych.layers.vision_transformer import VisionConfig
-from diptych.models.contrastive._fit import check_fit, check_one_positive, check_options
+from diptych.models.contrastive._check_fit import check_fit, check_one_positive, check_options
 from diptych.models.contrastive._options import PairOptions
 from diptych.models.contrastive._two_towers import (
     TwoTowerPredictor,

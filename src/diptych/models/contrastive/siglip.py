@@ -36,8 +36,8 @@ from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.transformer import Activation
 from diptych.layers.vision_transformer import VisionConfig
+from diptych.models.contrastive._check_fit import check_fit, check_one_positive, check_options
 from diptych.models.contrastive._export import write_siglip
-from diptych.models.contrastive._fit import check_fit, check_one_positive, check_options
 from diptych.models.contrastive._options import Masking, PairOptions
 from diptych.models.contrastive._public import read_siglip
 from diptych.models.contrastive._two_towers import (

@@ -45,11 +45,11 @@ from diptych.data.words.word_masking import MaskedWords, mask_words
 from diptych.layers.bert import BertConfig
 from diptych.layers.feature_map import BackboneMap, BackboneMapConfig, ConvMapConfig
 from diptych.layers.pretrained import backbone_from_config
+from diptych.models._check_texts import check_texts
 from diptych.models._fill_text import Places, fill_text
-from diptych.models._fit_texts import check_texts
 from diptych.models._model_predictor import ModelPredictor
 from diptych.models.early_fusion import _visualbert_public as public
-from diptych.models.early_fusion._seen import seen_of
+from diptych.models.early_fusion._region_inputs import seen_of
 from diptych.models.early_fusion._visualbert_module import Config as Config  # a part of this file, for its readers
 from diptych.models.early_fusion._visualbert_module import Seen, VisualBert, asked_places
 from diptych.objectives.masked import masked_positions, token_loss

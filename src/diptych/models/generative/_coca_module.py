@@ -18,9 +18,9 @@ from diptych.core.errors import ConfigError, DataError
 from diptych.layers.causal_block import CausalConfig
 from diptych.layers.causal_transformer import CausalTransformer
 from diptych.layers.feature_map import BackboneMap
-from diptych.layers.few_rows import FewRowsLinear
 from diptych.layers.normalise import Normalise
 from diptych.layers.query_pool import QueryPool
+from diptych.layers.small_batch_linear import SmallBatchLinear
 from diptych.layers.vision_transformer import VisionConfig, VisionTransformer
 from diptych.objectives.contrastive import CLIP_SCALE_INIT
 
@@ -155,7 +155,7 @@ class Coca(nn.Module):
         self.upper = CausalTransformer(
             replace(blocks, depth=text.upper, memory_width=text.width, memory_apart=config.reads_apart)
         )
-        self.word_head = FewRowsLinear(text.width, text.vocab_size, bias=False)
+        self.word_head = SmallBatchLinear(text.width, text.vocab_size, bias=False)
         self.image_head = nn.Linear(text.width, config.width, bias=False)
         self.text_head = nn.Linear(text.width, config.width, bias=False)
         self.log_scale = nn.Parameter(torch.tensor(CLIP_SCALE_INIT))

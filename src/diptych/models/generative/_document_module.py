@@ -12,7 +12,7 @@ from diptych.core.errors import ConfigError
 from diptych.decoding.decoder import Decoder
 from diptych.layers.causal_block import CausalConfig
 from diptych.layers.causal_transformer import CausalTransformer
-from diptych.layers.few_rows import FewRowsLinear
+from diptych.layers.small_batch_linear import SmallBatchLinear
 from diptych.models.generative._document_layout import Layout, Places
 from diptych.models.generative._memory import Memory
 from diptych.models.generative._picture_codes import PictureCodes
@@ -60,7 +60,7 @@ class DocumentModel(nn.Module):
         self.embedding = nn.Embedding(self.layout.size, trunk.width)
         self.trunk = CausalTransformer(trunk)
         self.positions_TD = None if trunk.rotary else nn.Parameter(torch.randn(context, trunk.width) * 0.02)
-        self.head = FewRowsLinear(trunk.width, self.layout.size, bias=False)
+        self.head = SmallBatchLinear(trunk.width, self.layout.size, bias=False)
         nn.init.normal_(self.embedding.weight, std=0.02)
         nn.init.normal_(self.head.weight, std=trunk.width**-0.5)
 

@@ -23,7 +23,7 @@ from diptych.data.words.cloze import word_ids
 from diptych.data.words.tokenizer import pad_tokens
 from diptych.decoding.beam import beam_search
 from diptych.decoding.decoder import Decoder
-from diptych.decoding.guided import guided
+from diptych.decoding.guidance import guided
 from diptych.decoding.trunk_decoder import TrunkDecoder
 from diptych.decoding.write import write
 from diptych.models._batches import batches, seeded_batches

@@ -15,7 +15,7 @@ from diptych.core.config import ModelConfig
 from diptych.core.errors import ConfigError
 from diptych.layers.causal_block import CausalConfig
 from diptych.layers.causal_transformer import CausalTransformer
-from diptych.layers.few_rows import FewRowsLinear
+from diptych.layers.small_batch_linear import SmallBatchLinear
 from diptych.layers.text_transformer import TextConfig, TextTransformer
 from diptych.models.contrastive import clip
 from diptych.models.generative._picture_codes import PictureCodes, VitPictures
@@ -94,7 +94,7 @@ class Parti(nn.Module):
         self.rows_RD = nn.Parameter(torch.randn(rows, width) * 0.02)
         self.columns_CD = nn.Parameter(torch.randn(columns, width) * 0.02)
         self.decoder = CausalTransformer(config.decoder)
-        self.head = FewRowsLinear(width, codes)
+        self.head = SmallBatchLinear(width, codes)
         self.reranker: clip.Clip | None = None
         if config.reranker is not None:
             image = config.codes

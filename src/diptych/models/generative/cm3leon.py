@@ -43,11 +43,11 @@ from diptych.data.batches.image_text import (
 from diptych.data.neighbours import NeighbourRules, thinned
 from diptych.data.words.tokenizer import Tokenizer, pad_tokens
 from diptych.decoding.decoder import Decoder
-from diptych.decoding.guided import Contrasted, guided
+from diptych.decoding.guidance import Contrasted, guided
 from diptych.layers.causal_block import CausalConfig
 from diptych.layers.conv_autoencoder import AutoencoderConfig
 from diptych.layers.quantizer import QuantizerConfig
-from diptych.models.contrastive import _fit, clip
+from diptych.models.contrastive import _check_fit, clip
 from diptych.models.generative._document_module import DocumentModel
 from diptych.models.generative._document_predictor import DocumentPredictor
 from diptych.models.generative._document_rows import pairs_of, rows_of
@@ -291,7 +291,7 @@ class Cm3LeonPredictor(DocumentPredictor[Config]):
             rows, columns = config.codes.grid()
             longest = processor.config.text.max_length + rows * columns + 2
             check_room(config, longest)
-            _fit.check_fit(config.retrieval.retriever.vision, config.retrieval.retriever.text, processor)
+            _check_fit.check_fit(config.retrieval.retriever.vision, config.retrieval.retriever.text, processor)
             memory = Memory(config.retrieval, longest, image.mean, image.std)
         return DocumentModel(config.trunk, config.codes, config.words, config.context, config.sentinels, memory)
 

@@ -41,7 +41,7 @@ from diptych.layers.feature_map import BackboneMap
 from diptych.layers.vision_transformer import VisionTransformer
 from diptych.models import _weight_tables as tables
 from diptych.models._batches import batches, seeded_batches
-from diptych.models._fit_texts import check_texts
+from diptych.models._check_texts import check_texts
 from diptych.models._image_text_predictor import OnBackbonePredictor
 from diptych.models._public_folder import read_weights
 from diptych.models.generative import _coca_open_clip as public

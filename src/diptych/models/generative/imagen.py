@@ -40,10 +40,10 @@ from diptych.data.batches.image_text import (
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.decoding.diffusion_sampler import sample
 from diptych.layers.frozen_text import T5Text
-from diptych.models._fit_texts import check_texts
+from diptych.models._check_texts import check_texts
+from diptych.models.generative._caption_dropout import with_dropped
 from diptych.models.generative._diffusion_classifier import ClassifierConfig
 from diptych.models.generative._diffusion_predictor import DiffusionPredictor, Space, guided, streams
-from diptych.models.generative._dropped_texts import with_dropped
 from diptych.models.generative._imagen_module import Config, Imagen, StageConfig, Told
 from diptych.objectives.diffusion import drawn_noise, drawn_steps, noised, squared_error, target
 

@@ -38,16 +38,16 @@ from diptych.data.batches.image_text import (
 )
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.decoding.decoder import Decoder
-from diptych.decoding.guided import guided
+from diptych.decoding.guidance import guided
 from diptych.decoding.trunk_decoder import TrunkDecoder
 from diptych.decoding.write import write
 from diptych.layers.conv_autoencoder import AutoencoderConfig
 from diptych.layers.quantizer import QuantizerConfig
 from diptych.models._batches import batches, seeded_batches
-from diptych.models._fit_texts import check_texts
+from diptych.models._check_texts import check_texts
 from diptych.models._image_text_predictor import ImageTextPredictor
 from diptych.models.contrastive import clip
-from diptych.models.generative._dropped_texts import with_dropped
+from diptych.models.generative._caption_dropout import with_dropped
 from diptych.models.generative._parti_module import Config, EncodedText, Parti
 from diptych.models.generative._picture_codes import VqPictures, codes_of
 from diptych.models.generative._prompts import check_lengths, check_prompts

@@ -38,12 +38,12 @@ from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.conv_autoencoder import AutoencoderConfig
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.unet import UNetConfig
-from diptych.models._fit_texts import check_texts
+from diptych.models._check_texts import check_texts
 from diptych.models.generative import _diffusers_pipeline as public
+from diptych.models.generative._caption_dropout import with_dropped
 from diptych.models.generative._diffusers_export import write_folder
 from diptych.models.generative._diffusion_classifier import ClassifierConfig
 from diptych.models.generative._diffusion_predictor import DiffusionPredictor, Space
-from diptych.models.generative._dropped_texts import with_dropped
 from diptych.models.generative._latent_module import Config, LatentDiffusion, Told
 from diptych.models.image_tokenizer import autoencoder_kl
 from diptych.models.image_tokenizer._kl_module import Latent

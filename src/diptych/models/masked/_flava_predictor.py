@@ -22,8 +22,8 @@ from diptych.layers.bert import rows_at
 from diptych.layers.feature_map import BackboneMap
 from diptych.layers.vision_transformer import VisionTransformer
 from diptych.models._batches import batches
+from diptych.models._check_texts import check_texts
 from diptych.models._fill_text import Places, fill_text
-from diptych.models._fit_texts import check_texts
 from diptych.models._image_text_predictor import OnBackbonePredictor
 from diptych.models.masked._flava_export import write_folder
 from diptych.models.masked._flava_module import Flava, FlavaSizes, words_of

@@ -23,8 +23,8 @@ from diptych.layers.feature_map import BackboneMap
 from diptych.layers.pixel_patches import unpatchify
 from diptych.layers.vision_transformer import VisionTransformer
 from diptych.models._batches import batches
+from diptych.models._check_texts import check_texts
 from diptych.models._fill_text import Places, fill_text
-from diptych.models._fit_texts import check_texts
 from diptych.models._image_text_predictor import OnBackbonePredictor
 from diptych.models.masked._maskvlm_module import Config, MaskVlm
 

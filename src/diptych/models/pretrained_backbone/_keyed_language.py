@@ -16,7 +16,7 @@ from diptych.adapters.prefix import LearnedKeys
 from diptych.core.errors import ConfigError
 from diptych.core.losses import IGNORED
 from diptych.decoding.decoder import Decoder
-from diptych.decoding.even_rows import EvenRows
+from diptych.decoding.grouped_by_length import GroupedByLength
 from diptych.models.pretrained_backbone._language_model import KeyedModel, LanguageModel, Said
 
 
@@ -63,7 +63,7 @@ class KeyedLanguage(LanguageModel):
         def make(places: list[int]) -> Decoder:
             return self.language.decoder_after(torch.stack([rows[place] for place in places]), whole, known)
 
-        return EvenRows([len(row) for row in rows], make)
+        return GroupedByLength([len(row) for row in rows], make)
 
     def write_config(self, folder: Path) -> None:
         """Of the model inside."""

@@ -22,8 +22,8 @@ from diptych.decoding.decoder import Decoder
 from diptych.decoding.trunk_decoder import TrunkDecoder
 from diptych.layers.causal_block import CausalConfig
 from diptych.layers.causal_transformer import CausalTransformer
-from diptych.layers.few_rows import FewRowsLinear
 from diptych.layers.packing import pack
+from diptych.layers.small_batch_linear import SmallBatchLinear
 from diptych.models.pretrained_backbone._language_model import KeyedModel, Known, PackingModel, Said, Words
 
 ARCHITECTURES = ("LlamaForCausalLM",)
@@ -53,7 +53,7 @@ class Llama(PackingModel, KeyedModel):
         self.config, width = config, config.trunk.width
         self.embedding = nn.Embedding(config.vocabulary, width)
         self.trunk = CausalTransformer(config.trunk)
-        self.head = FewRowsLinear(width, config.vocabulary, bias=False)
+        self.head = SmallBatchLinear(width, config.vocabulary, bias=False)
         nn.init.normal_(self.embedding.weight, std=0.02)
         nn.init.normal_(self.head.weight, std=width**-0.5)
         if config.tied:

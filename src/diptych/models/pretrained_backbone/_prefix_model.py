@@ -20,11 +20,11 @@ from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.connectors import Connector, ConnectorConfig
 from diptych.layers.pretrained import backbone_from_config
 from diptych.models.pretrained_backbone._adapted_language import adapted
+from diptych.models.pretrained_backbone._conversation_predictor import ConversationPredictor
 from diptych.models.pretrained_backbone._language_folder import language_from_config
 from diptych.models.pretrained_backbone._language_model import LanguageModel
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures
 from diptych.models.pretrained_backbone._prefixed import Prefixed, Trained
-from diptych.models.pretrained_backbone._talker import Talker
 from diptych.models.pretrained_backbone._templates import read_saved, write_saved
 from diptych.objectives.autoregressive import next_token_loss
 
@@ -78,7 +78,7 @@ class PrefixConfig(BridgeConfig):
 C = TypeVar("C", bound=BridgeConfig)
 
 
-class PrefixPredictor(Talker[C], Generic[C]):
+class PrefixPredictor(ConversationPredictor[C], Generic[C]):
     """Talks about pictures.
 
     Attributes:

@@ -32,16 +32,16 @@ from diptych.models.generative._diffusion_predictor import SAMPLED, require_diff
 from diptych.models.generative._latent_module import Told
 from diptych.models.generative._prompts import check_words
 from diptych.models.image_tokenizer._picture_predictor import images_of
+from diptych.models.pretrained_backbone._conversation_predictor import ConversationPredictor
 from diptych.models.pretrained_backbone._language_folder import language_from_config
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures
-from diptych.models.pretrained_backbone._talker import Talker
 from diptych.models.pretrained_backbone._templates import read_saved, write_saved
 from diptych.models.pretrained_backbone._voken_module import Config, VokenModel, build
 from diptych.models.pretrained_backbone._voken_rows import VokenProcessor
 from diptych.models.pretrained_backbone._vokens import VokenGrammar
 
 
-class VokenPredictor(Talker[Config]):
+class VokenPredictor(ConversationPredictor[Config]):
     """Talks about pictures, draws them, and goes on with documents of both."""
 
     module: VokenModel

@@ -23,7 +23,7 @@ from diptych.data.batches.conversation_reader import ConversationTokens
 from diptych.data.batches.conversations import Conversation, ConversationProcessor
 from diptych.data.batches.image_text import ImageTextBatch, ImageTextProcessor
 from diptych.data.words.chat import IMAGE
-from diptych.models.pretrained_backbone._talker import written_out
+from diptych.models.pretrained_backbone._conversation_predictor import written_out
 
 _TOLD, _DRAWN = "told ", "drawn "
 """Before the names of either half's arrays."""

@@ -23,11 +23,11 @@ from diptych.capabilities.load import folder_of
 from diptych.core.sample import Sample
 from diptych.layers.connectors import ConnectorConfig
 from diptych.models._batches import batches
+from diptych.models.pretrained_backbone._conversation_predictor import PREDICTION_BATCH
 from diptych.models.pretrained_backbone._llava_export import write_folder
 from diptych.models.pretrained_backbone._llava_folder import read_folder
 from diptych.models.pretrained_backbone._prefix_model import PrefixConfig, PrefixPredictor, PrefixTask
 from diptych.models.pretrained_backbone._prefixed import Trained
-from diptych.models.pretrained_backbone._talker import PREDICTION_BATCH
 from diptych.models.pretrained_backbone._tiny_parts import tiny_parts
 
 VERBS = ("encode_image", "generate_text", "text_likelihood", "answer")

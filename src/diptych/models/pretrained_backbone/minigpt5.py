@@ -35,7 +35,7 @@ from diptych.core.task import ParamGroup, Task, decay_groups
 from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.batches.image_text import ImageTextProcessor
 from diptych.models.generative import stable_diffusion
-from diptych.models.generative._dropped_texts import untold, with_dropped
+from diptych.models.generative._caption_dropout import untold, with_dropped
 from diptych.models.generative._latent_module import Told
 from diptych.models.pretrained_backbone._language_model import LanguageModel
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures

@@ -9,7 +9,7 @@ import torch
 from bigram import Bigram, random_logits
 
 from diptych.core.errors import ConfigError
-from diptych.decoding.guided import Contrasted, guided
+from diptych.decoding.guidance import Contrasted, guided
 
 WITH, WITHOUT = random_logits(5, 1), random_logits(5, 2)
 

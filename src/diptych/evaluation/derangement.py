@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from diptych.core.seeding import hash_to_int
 
 
-class Others:
+class Derangement:
     """The samples in a circle of seeded order: each one's other is the next that is allowed.
 
     Where all are allowed every sample is the other of exactly one: a derangement.

@@ -24,7 +24,7 @@ NUMBERS = 4 << 20
 """The most numbers of a weight that is copied: larger ones are not worth the memory."""
 
 
-class FewRowsProduct(Protocol):
+class SmallBatchProduct(Protocol):
     """A copy of a weight, as the linear map it stands for."""
 
     def __call__(self, x: Tensor, bias_O: Tensor | None) -> Tensor:
@@ -64,7 +64,7 @@ class Blocked(NamedTuple):
         return self(x_NI, bias_O).add_(to_NO)
 
 
-class FewRowsCopy:
+class SmallBatchCopy:
     """Weights one under another, in another order, copied again where one of them was changed since.
 
     Fused optimizers change a weight without counting it as a change. So whoever owns a copy drops it whenever it is
@@ -72,9 +72,9 @@ class FewRowsCopy:
     """
 
     def __init__(self) -> None:
-        self._held: tuple[tuple[bool, tuple[tuple[int, int], ...]], FewRowsProduct] | None = None
+        self._held: tuple[tuple[bool, tuple[tuple[int, int], ...]], SmallBatchProduct] | None = None
 
-    def of(self, blocked: bool, *weights_OI: Tensor) -> FewRowsProduct:
+    def of(self, blocked: bool, *weights_OI: Tensor) -> SmallBatchProduct:
         """All their outputs.
 
         Args:
@@ -94,12 +94,12 @@ class FewRowsCopy:
         return {"_held": None}
 
 
-class FewRowsLinear(nn.Linear):
+class SmallBatchLinear(nn.Linear):
     """nn.Linear with the same parameters; faster without gradients, on a CPU, where few rows go through it."""
 
     def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
         super().__init__(inputs, outputs, bias)
-        self._copy = FewRowsCopy()
+        self._copy = SmallBatchCopy()
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., I] -> [..., O]."""
@@ -122,12 +122,12 @@ class FewRowsLinear(nn.Linear):
         weight = self.weight
         return weight.device.type == "cpu" and weight.numel() <= NUMBERS and not weight.is_inference()
 
-    def product(self, blocked: bool) -> FewRowsProduct:
+    def product(self, blocked: bool) -> SmallBatchProduct:
         """The map without its bias, from a copy in this order."""
         return self._copy.of(blocked, self.weight)
 
 
-def _copied(weights_OI: Sequence[Tensor], blocked: bool) -> FewRowsProduct:
+def _copied(weights_OI: Sequence[Tensor], blocked: bool) -> SmallBatchProduct:
     weight_OI = weights_OI[0] if len(weights_OI) == 1 else cat(list(weights_OI))
     if blocked and weight_OI.dtype == torch.float32 and _has_blocked_order():
         return Blocked(torch.ops.mkldnn._reorder_linear_weight(weight_OI.contiguous(), 16))

@@ -1,4 +1,4 @@
-"""What is made of a model's answers wherever it is asked: a look for NaN, and one vector a class.
+"""What is made of a model's encodings: whether their cosine ranks as the model does, and one vector a class.
 
 P prompts, C classes, D width.
 """
@@ -12,20 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from diptych.capabilities.nan_check import checked
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Verb
-from diptych.core.errors import NotANumber
-
-
-def checked(output: Tensor, model: Any, where: str) -> Tensor:
-    """What a model answered, as it is.
-
-    Raises:
-        NotANumber: NaN is among it: every comparison with it is false, so it would rank as the best.
-    """
-    if output.isnan().any():
-        raise NotANumber(f"{model.name} answers NaN (at {where}): its weights have diverged or are damaged")
-    return output
 
 
 def has_both_encodings(model: Predictor) -> bool:

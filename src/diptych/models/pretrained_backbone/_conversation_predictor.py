@@ -35,7 +35,7 @@ from diptych.objectives.autoregressive import token_log_probabilities
 PREDICTION_BATCH = 32
 
 
-class Talker(ModelPredictor[ConfigT, ConversationProcessor, Prefixed], Generic[ConfigT]):
+class ConversationPredictor(ModelPredictor[ConfigT, ConversationProcessor, Prefixed], Generic[ConfigT]):
     """A prompt is what a user says, pictures where they stand in it."""
 
     @torch.inference_mode()

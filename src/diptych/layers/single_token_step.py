@@ -3,7 +3,7 @@
 A step of a small model costs less in products than in calling the modules that hold them. So the blocks' sums are
 written out here, once more: query, key and value are one product, what a sublayer adds is added by the product that
 makes it, and nothing is asked twice. The states are those of `CausalTransformer.forward` (tests/layers/
-one_token_test.py compares them for every kind of block).
+single_token_step_test.py compares them for every kind of block).
 
 N rows, H heads, G key heads, K head width, D width, S tokens read so far, I inputs, O outputs.
 """
@@ -20,9 +20,9 @@ from torch.nn import functional as F
 from diptych.layers.attention import attend
 from diptych.layers.causal_block import CausalAttention, CausalBlock, CausalConfig
 from diptych.layers.causal_transformer import CausalTransformer
-from diptych.layers.few_rows import BLOCKED_FROM, ROWS, FewRowsLinear, FewRowsProduct
 from diptych.layers.key_value_cache import KeyValueCache
 from diptych.layers.rotary import Turn
+from diptych.layers.small_batch_linear import BLOCKED_FROM, ROWS, SmallBatchLinear, SmallBatchProduct
 
 Norm = Callable[[Tensor], Tensor]
 
@@ -30,7 +30,7 @@ Norm = Callable[[Tensor], Tensor]
 class _Map(NamedTuple):
     """A linear map."""
 
-    product: FewRowsProduct
+    product: SmallBatchProduct
     bias_O: Tensor | None
 
     def __call__(self, x_NI: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ class _Map(NamedTuple):
         return self.product.added(to_NO, x_NI, self.bias_O)
 
 
-class OneToken:
+class SingleTokenStep:
     """The step of a stack whose weights stay as they are."""
 
     def __init__(self, trunk: CausalTransformer) -> None:
@@ -62,7 +62,7 @@ class OneToken:
             return None
         maps = [part for block in trunk.blocks for part in block.modules() if isinstance(part, nn.Linear)]
         plain = all(
-            type(part) is FewRowsLinear and type(part.weight) is nn.Parameter and part.copies() for part in maps
+            type(part) is SmallBatchLinear and type(part.weight) is nn.Parameter and part.copies() for part in maps
         )
         return cls(trunk) if plain and len(maps) == 5 * trunk.config.depth else None
 
@@ -141,7 +141,7 @@ class _Layer:
         return x_ND + norm(through(h)) if self._config.norm_after else through.added(x_ND, h)
 
 
-def _map_of(linear: FewRowsLinear, blocked: bool) -> _Map:
+def _map_of(linear: SmallBatchLinear, blocked: bool) -> _Map:
     return _Map(linear.product(blocked), linear.bias)
 
 

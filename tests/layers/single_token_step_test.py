@@ -15,8 +15,8 @@ from torch import nn
 from diptych.core.errors import DataError
 from diptych.layers.causal_block import CausalConfig
 from diptych.layers.causal_transformer import CausalTransformer
-from diptych.layers.few_rows import FewRowsLinear
-from diptych.layers.one_token import OneToken
+from diptych.layers.single_token_step import SingleTokenStep
+from diptych.layers.small_batch_linear import SmallBatchLinear
 
 SIZES = CausalConfig(24, 2, 4, 40)
 SHAPES: tuple[tuple[float, bool, bool, int], ...] = (
@@ -47,7 +47,7 @@ def test_states_are_those_of_the_modules(config: CausalConfig, starts: list[int]
     trunk = trunk_of(config)
     starts_N = None if starts is None else torch.tensor(starts)
     with torch.inference_mode():
-        step = OneToken.of(trunk)
+        step = SingleTokenStep.of(trunk)
         assert step is not None and step.takes(64) and not step.takes(65)
         x = torch.randn(3, 9, 24, dtype=torch.float64)
         caches = [trunk.cache(8, starts_N) for _ in range(2)]
@@ -68,7 +68,7 @@ def test_rows_that_end_are_written_on_in_the_order_of_the_many() -> None:
     """In float32 several rows read the weights in another order than one does; when few are left they stay in it."""
     trunk = trunk_of(SIZES).float()
     with torch.inference_mode():
-        step = OneToken.of(trunk)
+        step = SingleTokenStep.of(trunk)
         assert step is not None
         x = torch.randn(4, 4, 24)
         caches = [trunk.cache(4) for _ in range(2)]
@@ -87,7 +87,7 @@ def test_changed_weights_are_read_again() -> None:
 
     def said() -> torch.Tensor:
         with torch.inference_mode():
-            step = OneToken.of(trunk)
+            step = SingleTokenStep.of(trunk)
             assert step is not None
             return step(x, trunk.cache(1))
 
@@ -115,7 +115,7 @@ def test_weights_that_a_fused_optimizer_changed_are_read_again(mode: str) -> Non
         trunk(x[:, None]).square().sum().backward()
         optimizer.step()
         with torch.inference_mode():
-            step = OneToken.of(trunk)
+            step = SingleTokenStep.of(trunk)
             assert step is not None
             stepped, moduled = step(x, trunk.cache(1)), trunk(x[:, None])[:, 0]
         wanted = trunk(x[:, None])[:, 0].detach()  # with gradients nothing is copied
@@ -128,13 +128,13 @@ def test_a_change_of_mode_drops_copies() -> None:
     trunk = trunk_of(SIZES)
     x = torch.randn(1, 24, dtype=torch.float64)
     with torch.inference_mode():
-        assert OneToken.of(trunk) is not None
+        assert SingleTokenStep.of(trunk) is not None
         trunk(x[:, None])
     for parameter in trunk.parameters():
         parameter.data.mul_(1.5)  # not counted either
     trunk.eval()
     with torch.inference_mode():
-        step = OneToken.of(trunk)
+        step = SingleTokenStep.of(trunk)
         assert step is not None
         stepped = step(x, trunk.cache(1))
     torch.testing.assert_close(stepped, trunk(x[:, None])[:, 0].detach())
@@ -142,12 +142,12 @@ def test_a_change_of_mode_drops_copies() -> None:
 
 def test_it_is_for_plain_stacks_without_gradients_only() -> None:
     trunk = trunk_of(SIZES)
-    assert OneToken.of(trunk) is None  # gradients are on
+    assert SingleTokenStep.of(trunk) is None  # gradients are on
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        assert OneToken.of(trunk) is None
+        assert SingleTokenStep.of(trunk) is None
     with torch.no_grad():
-        assert OneToken.of(CausalTransformer(replace(SIZES, memory_width=8))) is None
+        assert SingleTokenStep.of(CausalTransformer(replace(SIZES, memory_width=8))) is None
         trunk.blocks[0].mlp.up = nn.Linear(24, 80)  # type: ignore[union-attr]
-        assert OneToken.of(trunk) is None
-        trunk.blocks[0].mlp.up = nn.Sequential(FewRowsLinear(24, 24), FewRowsLinear(24, 80))  # type: ignore[union-attr]
-        assert OneToken.of(trunk) is None
+        assert SingleTokenStep.of(trunk) is None
+        trunk.blocks[0].mlp.up = nn.Sequential(SmallBatchLinear(24, 24), SmallBatchLinear(24, 80))  # type: ignore[union-attr]
+        assert SingleTokenStep.of(trunk) is None

@@ -8,7 +8,7 @@ from diptych.layers.masking import patches_kept
 from diptych.layers.modified_resnet import ResNetConfig
 from diptych.layers.text_transformer import TextConfig
 from diptych.layers.vision_transformer import VisionConfig
-from diptych.models._fit_texts import check_texts
+from diptych.models._check_texts import check_texts
 from diptych.models.contrastive._options import PairOptions
 
 Vision = VisionConfig | ResNetConfig

@@ -17,14 +17,14 @@ _TEST = 0.2
 
 
 @cache
-def invented_words(share: Share) -> tuple[str, ...]:
+def pseudowords(share: Share) -> tuple[str, ...]:
     """All of a share, in order of the alphabet: "baba", "babe" ..."""
     syllables = [f"{consonant}{vowel}" for consonant, vowel in product(_CONSONANTS, _VOWELS)]
     words = (f"{first}{second}" for first, second in product(syllables, syllables))
     return tuple(word for word in words if (unit_interval("invented word", word) < _TEST) == (share == "test"))
 
 
-def draw_words(share: Share, count: int, rng: np.random.Generator) -> tuple[str, ...]:
+def draw_pseudowords(share: Share, count: int, rng: np.random.Generator) -> tuple[str, ...]:
     """Some of a share, no two of which begin alike.
 
     Raises:
@@ -34,6 +34,6 @@ def draw_words(share: Share, count: int, rng: np.random.Generator) -> tuple[str,
         raise ConfigError(f"{count} invented words that begin differently: there are 1 to {len(_CONSONANTS)}")
     found = []
     for letter in rng.permutation(list(_CONSONANTS))[:count].tolist():
-        own = [word for word in invented_words(share) if word[0] == letter]
+        own = [word for word in pseudowords(share) if word[0] == letter]
         found.append(own[int(rng.integers(len(own)))])
     return tuple(found)

@@ -11,8 +11,8 @@ import torch
 
 from diptych.core.processor import Processor
 from diptych.data.loading.buffers import Arrays
-from diptych.data.loading.filling import Filled, Filler
 from diptych.data.loading.order import Position, Slice
+from diptych.data.loading.row_filler import Filled, Filler
 
 BatchT = TypeVar("BatchT")
 
@@ -21,7 +21,7 @@ _CHUNK = 16
 
 
 @dataclass(frozen=True)
-class Work:
+class PendingBatch:
     """A batch in the making.
 
     Attributes:
@@ -43,13 +43,13 @@ class Work:
         wait([chunk for chunk in self.chunks if not chunk.cancel()])
 
 
-def submit(threads: ThreadPoolExecutor, filler: Filler, arrays: Arrays, share: Slice) -> Work:
+def submit(threads: ThreadPoolExecutor, filler: Filler, arrays: Arrays, share: Slice) -> PendingBatch:
     """Hands the rows of a batch to threads, a few at a time."""
     chunks = tuple(
         threads.submit(filler.fill, arrays, at, share.indices[at : at + _CHUNK], share.epochs[at : at + _CHUNK])
         for at in range(0, len(share.indices), _CHUNK)
     )
-    return Work(arrays, chunks, share.after)
+    return PendingBatch(arrays, chunks, share.after)
 
 
 def collated(processor: Processor[BatchT], arrays: Arrays, parts: Sequence[Filled]) -> BatchT:

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from diptych.layers import few_rows
-from diptych.layers.few_rows import ROWS, Blocked, FewRowsLinear, Turned
+from diptych.layers import small_batch_linear
+from diptych.layers.small_batch_linear import ROWS, Blocked, SmallBatchLinear, Turned
 
 
-def layer(bias: bool = True) -> FewRowsLinear:
+def layer(bias: bool = True) -> SmallBatchLinear:
     torch.manual_seed(0)
-    return FewRowsLinear(7, 5, bias).double()
+    return SmallBatchLinear(7, 5, bias).double()
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -48,7 +48,7 @@ def test_with_gradients_it_is_nn_linear() -> None:
 
 
 def test_large_weights_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(few_rows, "NUMBERS", 34)
+    monkeypatch.setattr(small_batch_linear, "NUMBERS", 34)
     module = layer()
     with torch.no_grad():
         module(torch.randn(1, 7, dtype=torch.float64))
@@ -65,7 +65,9 @@ def test_the_copy_is_neither_saved_nor_carried_along() -> None:
     assert torch.load(io.BytesIO(written.getvalue()), weights_only=False)._copy._held is None
 
 
-blocked_order = pytest.mark.skipif(not few_rows._has_blocked_order(), reason="this build of torch has no blocked order")
+blocked_order = pytest.mark.skipif(
+    not small_batch_linear._has_blocked_order(), reason="this build of torch has no blocked order"
+)
 
 
 @blocked_order
@@ -100,7 +102,7 @@ def test_what_it_gives_and_something_more(blocked: bool, bias: bool) -> None:
 
 
 def test_a_build_without_the_blocked_order_turns_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(few_rows, "_has_blocked_order", lambda: False)
+    monkeypatch.setattr(small_batch_linear, "_has_blocked_order", lambda: False)
     module, x = layer().float(), torch.randn(4, 7)
     with torch.no_grad():
         torch.testing.assert_close(module(x), F.linear(x, module.weight, module.bias))

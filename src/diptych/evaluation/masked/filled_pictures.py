@@ -22,7 +22,7 @@ from diptych.core.visual import Image
 from diptych.data.pixels.cells import hidden_pixels
 from diptych.data.pixels.decode import decode
 from diptych.data.pixels.thumbnail import png
-from diptych.evaluation.others import Others
+from diptych.evaluation.derangement import Derangement
 
 GREY = 128
 EXACT = 1e-10
@@ -76,7 +76,7 @@ def hidden_cells(key: str, cells: int, block: int, share: float, seed: int) -> T
 
 def other_captions(samples: Sequence[Sample], seed: int) -> list[str | None]:
     """For each sample a caption of another one: of a scene without any of its objects; elsewhere none of its own."""
-    others = Others([sample.key for sample in samples], seed)
+    others = Derangement([sample.key for sample in samples], seed)
     facts = [_facts(sample) for sample in samples]
     found: list[str | None] = []
     for index, own in enumerate(facts):

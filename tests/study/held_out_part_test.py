@@ -8,7 +8,7 @@ from PIL import Image
 from diptych.core.errors import DataError
 from diptych.data.open import open_source
 from diptych.study.config import StudyBudget, StudyConfig
-from diptych.study.parting import told, with_test_part
+from diptych.study.held_out_part import told, with_test_part
 
 
 def study(data: str) -> StudyConfig:

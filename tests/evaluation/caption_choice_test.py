@@ -14,7 +14,7 @@ from diptych.core.errors import DataError
 from diptych.core.processor import BadSample
 from diptych.core.visual import Image
 from diptych.evaluation.benchmark import Records
-from diptych.evaluation.choice import Choice, choice_metrics, decide, picture
+from diptych.evaluation.caption_choice import Choice, choice_metrics, decide, picture
 
 PIXELS = Image(pixels_HWC=np.zeros((4, 4, 3), np.uint8), name="black")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from diptych.decoding.decoder import Decoder
 
 
-class EvenRows:
+class GroupedByLength:
     """Decoders, each of rows of one length, as one."""
 
     def __init__(self, lengths: Sequence[int], make: Callable[[list[int]], Decoder]) -> None:
