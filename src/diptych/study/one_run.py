@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from diptych.capabilities.load import load
+from diptych.capabilities.load import check_device, load
 from diptych.capabilities.predictor import Predictor
 from diptych.core.allocator import keep_large_blocks
 from diptych.core.errors import ConfigError, DiptychError, Interrupted, MissingVerb
@@ -29,6 +28,7 @@ from diptych.study.gallery import answers
 from diptych.training.configured import overridden, recipe
 from diptych.training.fit import fit
 from diptych.training.preflight.check import check
+from diptych.training.preflight.machine import held_memory, peak_memory
 from diptych.training.run import Budget, Run
 
 FINISHED, FAILED, ANSWERS = "finished.json", "failed.json", "answers.json"
@@ -44,7 +44,7 @@ class Finished:
         verbs: verb -> how the model has it.
         absent: benchmark -> why it was not run.
         stages: costs of each training stage, the one that the budget is for last.
-        idle_memory, peak_memory: bytes of the process before training and at most.
+        idle_memory, peak_memory: bytes before training and at most, of the GPU's memory or of the process.
         seconds: of everything, evaluation included.
     """
 
@@ -63,11 +63,12 @@ def main(folder: Path) -> int:
     (folder / FAILED).unlink(missing_ok=True)
     where = "training"
     try:
-        started, idle = time.perf_counter(), _resident()
+        device = check_device(spec.device)
+        started, idle = time.perf_counter(), held_memory(device)
         run = resolved(spec, folder)
         place = fit(run, folder, resume=RunFolder.is_one(folder))
         costs = stage_costs(run, place)
-        peak = _peak(run.device)
+        peak = peak_memory(device)
         where = "evaluation"
         model = load(place.path, run.device)
         absent = _evaluate(model, spec, place)
@@ -142,17 +143,6 @@ def _one(model: Predictor, spec: StudyRun, place: RunFolder, ability: Ability) -
         limit=spec.limit,
         settings={ability.benchmark: ability.settings},
     )
-
-
-def _resident() -> int:
-    """The most memory of this process so far, in bytes."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
-
-
-def _peak(device: str) -> int:
-    """The most memory that training took: of the accelerator where there is one, else of the process."""
-    return torch.cuda.max_memory_allocated() if device == "cuda" else _resident()
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from diptych.training.fit import fit
 from diptych.training.preflight import check_trainer
 from diptych.training.preflight.check import check
 from diptych.training.preflight.check_trainer import module_sizes, tensor_rows
-from diptych.training.preflight.machine import memory_of, nearest_folder, peak_memory, size_of
+from diptych.training.preflight.machine import held_memory, memory_of, nearest_folder, peak_memory, size_of
 from diptych.training.preflight.stage_check import ModuleSize, StageCheck, in_bytes
 from diptych.training.run import Budget, Run
 from diptych.training.stages import Artifact, Context, Report, Stage, Train
@@ -357,6 +357,8 @@ def test_the_machine_is_measured(tmp_path: Path) -> None:
     before = peak_memory(cpu)
     torch.ones(2**26)  # 256 MiB of floats
     assert 2**24 < before <= peak_memory(cpu) < memory_of(cpu)
+    assert 2**24 < held_memory(cpu) <= peak_memory(cpu)
+    assert held_memory(torch.device("cuda")) == 0  # of a GPU's own memory, of which nothing is used here
     assert nearest_folder(tmp_path / "not" / "there") == tmp_path
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b").write_bytes(bytes(1234))

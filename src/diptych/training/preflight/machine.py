@@ -22,8 +22,10 @@ def peak_memory(device: torch.device) -> int:
     return _most_resident()
 
 
-def resident() -> int:
-    """Bytes that this process holds now; on systems that do not say, the most it held so far."""
+def held_memory(device: torch.device) -> int:
+    """Bytes used now, of what `peak_memory` counts; on systems that do not say, the most so far."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
     return _status("VmRSS") or _most_resident()
 
 

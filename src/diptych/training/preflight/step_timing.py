@@ -25,7 +25,7 @@ from diptych.core.allocator import keep_large_blocks
 from diptych.core.errors import ConfigError, DiptychError
 from diptych.core.task import Batch
 from diptych.training.configured import overridden, recipe
-from diptych.training.preflight.machine import finished, peak_memory, resident
+from diptych.training.preflight.machine import finished, held_memory, peak_memory
 from diptych.training.preflight.scratch_run import scratch_folder, training_stages
 from diptych.training.run import Run
 from diptych.training.stages import Context, Train
@@ -56,7 +56,7 @@ class StepTiming:
 
     Attributes:
         batch: samples of a step.
-        idle: bytes that the process held before it opened data or built a task; 0 for the memory of a GPU.
+        idle: bytes that were held before data were opened or a task was built; none of a GPU's.
         peak: the most that it held.
         seconds: of a step, the median: on one thread of a processor the time that this thread computed, which others
             on the machine do not change; otherwise the time that passed.
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _stages(run: Run, request: TimingRequest) -> list[StepTiming]:
-    idle = 0 if check_device(run.device).type == "cuda" else resident()
+    idle = held_memory(check_device(run.device))
     found = []
     with scratch_folder(Path("runs")) as place:
         for stage, context, needed in training_stages(run, place, lambda line: None):
