@@ -25,8 +25,7 @@ from _clip_sides import OPTIMIZER, autocast, batches, our_task
 from _measure import arguments, peak_mb, show, write
 from diptych.distributed.world import current, leave
 from diptych.training.backward import backward
-from diptych.training.parallel import wrap
-from diptych.training.run import Parallel
+from diptych.training.parallel import Parallel, wrap
 
 SIDES: tuple[tuple[Parallel, int], ...] = (("ddp", 1), ("ddp", 2), ("fsdp", 2))
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from diptych.distributed.world import current, leave
 from diptych.training import parallel
 from diptych.training.backward import backward
-from diptych.training.run import Parallel
+from diptych.training.parallel import Parallel
 
 SHARES: dict[tuple[Parallel, int], tuple[int, ...]] = {
     ("ddp", 2): (5, 3),

@@ -14,7 +14,7 @@ import pytest
 import torch
 from sessions import STEPS, Kill, SeenRun, run_session, said, seen, weights
 
-from diptych.training.run import Parallel
+from diptych.training.parallel import Parallel
 
 
 @pytest.fixture(scope="module")

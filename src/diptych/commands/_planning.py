@@ -25,11 +25,12 @@ from diptych.guide.memory import Layout
 from diptych.guide.plan import Machine, StagePlan
 from diptych.guide.situation import count
 from diptych.training.configured import overridden, recipe
+from diptych.training.precision import Precision
 from diptych.training.preflight.footprints import footprints
 from diptych.training.preflight.machine import matrix_rate, memory_of
 from diptych.training.preflight.scratch_run import Tell
 from diptych.training.preflight.step_timing import StepTiming, TimingRequest, time_steps
-from diptych.training.run import Budget, Precision, Run
+from diptych.training.run import Budget, Run
 
 PARTS = (16, 4)
 """Of a batch a probe puts one of so many parts through."""

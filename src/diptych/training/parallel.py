@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -22,7 +22,8 @@ from diptych.adapters.four_bit import FourBitLinear
 from diptych.core.errors import ConfigError
 from diptych.core.task import AnchoredTask, Task
 from diptych.distributed.world import World
-from diptych.training.run import Parallel
+
+Parallel = Literal["ddp", "fsdp"]
 
 
 def wrap(task: Task[Any], world: World, kind: Parallel, device: torch.device) -> nn.Module:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from typing import Literal
 
 from diptych.core.half_precision import bf16_pays
 from diptych.distributed.agree import from_main
 from diptych.distributed.world import World
-from diptych.training.run import Precision
+
+Precision = Literal["fp32", "bf16", "auto"]
 
 _log = logging.getLogger(__name__)
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from diptych.core.errors import ConfigError
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
+from diptych.training.parallel import Parallel
+from diptych.training.precision import Precision
 
 if TYPE_CHECKING:
     from diptych.training.stages import Stage
-
-Precision = Literal["fp32", "bf16", "auto"]
-Parallel = Literal["ddp", "fsdp"]
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def test_what_is_learned_is_what_the_assistant_says(kind: str) -> None:
     assert sum(read.places) == 4 and len(read.tokens) == len(read.labels) == len(read.places)
     assert all(label in (IGNORED, token) for token, label in zip(read.tokens, read.labels, strict=True))
     learned = [token for token in read.labels if token != IGNORED]
-    text = made._reader.decode(learned, skip_special_tokens=False)
+    text = made.text_of(learned)
     ends = "<end>" if kind == "plain" else "<end>\n"
     said = f"a red circle{ends} in the middle{ends}".split()
     assert text.replace("<end>", " <end> ").split() == " ".join(said).replace("<end>", " <end> ").split()
