@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 import torch
 import transformers
+from torch import nn
 
 from diptych.capabilities.load import load
 from diptych.core.errors import ConfigError, DataError
@@ -22,6 +24,8 @@ from diptych.recipes.flickr8k_maskvlm import PhotoRun, flickr8k_maskvlm
 from diptych.training import checkpoint
 from diptych.training.fit import fit
 from diptych.training.run import Budget
+
+RunT = TypeVar("RunT", PhotoRun, PhotoFlavaRun, PhotoCocaRun)
 
 
 @pytest.fixture(scope="module")
@@ -40,42 +44,53 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def tiny(backbone: Path) -> PhotoRun:
-    run = flickr8k_maskvlm()
-    small = {"width": 32, "depth": 1, "heads": 2, "hidden": 64}
-    model = replace(
-        run.model,
-        vision=replace(run.model.vision, image_size=64, **small),
-        text=replace(run.model.text, context=64, **small),
-        width=16,
-        cross_depth=1,
-    )
+SMALL = {"width": 32, "heads": 2, "hidden": 64}
+
+
+def short(run: RunT, backbone: Path, **own: Any) -> RunT:
+    """The run on a few scenes, in two steps, with a model of its own size."""
     return replace(
         run,
         data="scenes?size=64&count=48&min_objects=2",
         image=replace(run.image, size=64),
         context=64,
         vocab_size=300,
-        model=model,
-        alignment=Alignment(samples=16),
         batch_size=8,
         budget=Budget(steps=2),
         evaluate_every=0,
         threads=1,
         image_tower=str(backbone),
         compile_tower=False,
+        **own,
     )
+
+
+def assert_holds(patches: nn.Module, backbone: Path) -> None:
+    """The backbone below the patches has the weights of its folder, but for what batch norm counts."""
+    known = transformers.MobileNetV2Model.from_pretrained(backbone).state_dict()
+    held = patches.backbone.backbone.state_dict()
+    assert all(torch.equal(held[name], known[name]) for name in held if not name.endswith("num_batches_tracked"))
+
+
+def tiny(backbone: Path) -> PhotoRun:
+    run = flickr8k_maskvlm()
+    model = replace(
+        run.model,
+        vision=replace(run.model.vision, image_size=64, depth=1, **SMALL),
+        text=replace(run.model.text, context=64, depth=1, **SMALL),
+        width=16,
+        cross_depth=1,
+    )
+    return short(run, backbone, model=model, alignment=Alignment(samples=16))
 
 
 def test_a_run_trains_all_but_the_backbone_and_is_saved_with_it(backbone: Path, tmp_path: Path) -> None:
     folder = fit(tiny(backbone), tmp_path / "run")
-    known = transformers.MobileNetV2Model.from_pretrained(backbone).state_dict()
     newest = checkpoint.latest(folder, "train")
     assert newest is not None
     model = load(folder.best_model())
     assert isinstance(model, maskvlm.MaskVlmPredictor)
-    held = model.module.vision.patches.backbone.backbone.state_dict()
-    assert all(torch.equal(held[name], known[name]) for name in held if not name.endswith("num_batches_tracked"))
+    assert_holds(model.module.vision.patches, backbone)
     assert model.processor.config.image.mean == (0.4, 0.5, 0.6)
     result = read_result(folder.evaluation / "retrieval")
     assert result.split == "val" and result.counts.evaluated == 48
@@ -85,40 +100,28 @@ def test_a_run_trains_all_but_the_backbone_and_is_saved_with_it(backbone: Path, 
 
 def tiny_flava(backbone: Path) -> PhotoFlavaRun:
     run = flickr8k_flava()
-    small = {"width": 32, "depth": 1, "heads": 2, "hidden": 64}
     model = replace(
         run.model,
-        vision=replace(run.model.vision, image_size=64, **small),
-        text=replace(run.model.text, context=64, **small),
-        fusion=replace(run.model.fusion, **small),
+        vision=replace(run.model.vision, image_size=64, depth=1, **SMALL),
+        text=replace(run.model.text, context=64, depth=1, **SMALL),
+        fusion=replace(run.model.fusion, depth=1, **SMALL),
         width=16,
         codes=replace(run.model.codes, image_size=16),
     )
-    return replace(
+    return short(
         run,
-        data="scenes?size=64&count=48&min_objects=2",
-        image=replace(run.image, size=64),
-        context=64,
-        vocab_size=300,
+        backbone,
         model=model,
         masks=replace(run.masks, alone=(0.3, 0.3)),
         codebook=replace(run.codebook, steps=2, batch_size=8),
         alignment=Alignment(samples=16),
-        batch_size=8,
-        budget=Budget(steps=2),
-        evaluate_every=0,
-        threads=1,
-        image_tower=str(backbone),
-        compile_tower=False,
     )
 
 
 def test_flava_on_a_backbone_is_saved_with_it_and_hides_the_pixels_from_it(backbone: Path, tmp_path: Path) -> None:
     folder = fit(tiny_flava(backbone), tmp_path / "run")
     model = load(folder.best_model())
-    known = transformers.MobileNetV2Model.from_pretrained(backbone).state_dict()
-    held = model.module.image.patches.backbone.backbone.state_dict()
-    assert all(torch.equal(held[name], known[name]) for name in held if not name.endswith("num_batches_tracked"))
+    assert_holds(model.module.image.patches, backbone)
     hidden_BP = torch.tensor([[True, False, False, False]])
     pixels = torch.randn(1, 3, 64, 64)
     changed = pixels.clone()
@@ -134,38 +137,22 @@ def test_flava_on_a_backbone_is_saved_with_it_and_hides_the_pixels_from_it(backb
 
 def tiny_coca(backbone: Path) -> PhotoCocaRun:
     run = flickr8k_coca()
-    small = {"width": 32, "heads": 2, "hidden": 64}
     model = replace(
         run.model,
-        vision=replace(run.model.vision, image_size=64, depth=1, **small),
-        text=replace(run.model.text, context=64, lower=1, upper=1, **small),
+        vision=replace(run.model.vision, image_size=64, depth=1, **SMALL),
+        text=replace(run.model.text, context=64, lower=1, upper=1, **SMALL),
         width=16,
         queries=4,
         pool_heads=2,
     )
-    return replace(
-        run,
-        data="scenes?size=64&count=48&min_objects=2",
-        image=replace(run.image, size=64),
-        context=64,
-        vocab_size=300,
-        model=model,
-        batch_size=8,
-        budget=Budget(steps=2),
-        evaluate_every=0,
-        threads=1,
-        image_tower=str(backbone),
-        compile_tower=False,
-    )
+    return short(run, backbone, model=model)
 
 
 def test_coca_on_a_backbone_reports_captions_beside_those_of_neighbours(
     backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = fit(tiny_coca(backbone), tmp_path / "run")
-    known = transformers.MobileNetV2Model.from_pretrained(backbone).state_dict()
-    held = load(folder.best_model()).module.vision.patches.backbone.backbone.state_dict()
-    assert all(torch.equal(held[name], known[name]) for name in held if not name.endswith("num_batches_tracked"))
+    assert_holds(load(folder.best_model()).module.vision.patches, backbone)
     captioned, retrieved = (read_result(folder.evaluation / name) for name in ("captioning", "retrieval"))
     assert captioned.split == retrieved.split == "val" and captioned.counts.evaluated == 48
     metrics = captioned.metrics
