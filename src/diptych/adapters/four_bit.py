@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.core.errors import MissingExtra
-from diptych.layers.few_rows import FewRowsLinear
+from diptych.layers.small_batch_linear import SmallBatchLinear
 
 _BLOCK, _OUTER = 64, 256
 _COMPUTED = (torch.float32, torch.bfloat16, torch.float16)
@@ -124,7 +124,7 @@ def holdable(module: nn.Module) -> list[tuple[str, nn.Module]]:
     """The linear maps in its lists of blocks, but those that `transformers` says must not change their type."""
     from transformers.pytorch_utils import Conv1D
 
-    kinds = (nn.Linear, FewRowsLinear, Conv1D)
+    kinds = (nn.Linear, SmallBatchLinear, Conv1D)
     kept: list[str] = getattr(module, "_keep_in_fp32_modules", None) or []
     lists = [name for name, part in module.named_modules() if isinstance(part, nn.ModuleList)]
     return [
