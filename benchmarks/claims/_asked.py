@@ -61,6 +61,8 @@ def sees(arm: str) -> tuple[Comparison, ...]:
     )
 
 
-def over(name: str, arm: str, metrics: tuple[str, ...], against: str) -> tuple[Comparison, ...]:
+def over(
+    name: str, arm: str, metrics: tuple[str, ...], against: str, primary: bool = True
+) -> tuple[Comparison, ...]:  # fmt: skip
     """Both halves of the threshold, against another number of the same weights."""
-    return tuple(replace(one, against=(against,)) for one in beats_blind(name, arm, arm, metrics))
+    return tuple(replace(one, against=(against,), primary=primary) for one in beats_blind(name, arm, arm, metrics))

@@ -29,6 +29,8 @@ class Connector(nn.Module, ABC):
 
 Kind = Literal["linear", "mlp", "pooled", "average", "attention", "resampler", "qformer", "abstractor", "mapl"]
 _SQUARE = ("average", "abstractor")
+_WORD = 0.02
+"""Root mean square of a language model's word vectors as they begin, with us and in `transformers`."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class _Linear(Connector):
     def __init__(self, adjacent: int, channels: int, width: int) -> None:
         super().__init__()
         self.adjacent = adjacent
-        self.map = nn.Linear(adjacent * channels, width)
+        self.map = _word_sized(nn.Linear(adjacent * channels, width))
 
     def forward(self, features_BSC: Tensor) -> Tensor:
         rows, count, channels = features_BSC.shape
@@ -131,7 +133,7 @@ class _Pooled(Connector):
     def __init__(self, queries: int, channels: int, width: int) -> None:
         super().__init__()
         self.queries = queries
-        self.map = nn.Linear(channels, queries * width)
+        self.map = _word_sized(nn.Linear(channels, queries * width))
 
     def forward(self, features_BSC: Tensor) -> Tensor:
         out: Tensor = self.map(features_BSC.mean(1))
@@ -279,6 +281,17 @@ class _Mapl(Connector):
         x_BTH = self.encoder(torch.cat([self.into(features_BSC), queries_BQH], dim=1))
         out: Tensor = self.out(x_BTH[:, -queries_BQH.shape[1] :])
         return out
+
+
+def _word_sized(linear: nn.Linear) -> nn.Linear:
+    """A fresh map whose vectors begin about as long as words, where features are about 1.
+
+    A norm that reads them makes the loss blind to their length, so that training would not find it: vectors that are
+    many times longer drown what a frozen language model's blocks add to them.
+    """
+    nn.init.normal_(linear.weight, std=_WORD * linear.in_features**-0.5)
+    nn.init.zeros_(linear.bias)
+    return linear
 
 
 def _grid(features_BSC: Tensor) -> Tensor:

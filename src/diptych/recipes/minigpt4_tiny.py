@@ -38,7 +38,7 @@ class MiniGpt4Run(OwnParts):
     """
 
     model: minigpt4.Config = field(default_factory=lambda: minigpt4.Config(None))
-    pairs: EarlierStage = field(default_factory=lambda: EarlierStage(200, 32, 3e-3))
+    pairs: EarlierStage = field(default_factory=lambda: EarlierStage(200, 32, 1e-3))
     few: int = 400
     prompt: str = "What does the picture show?"
     max_length: int = 256
@@ -96,14 +96,14 @@ def minigpt4_tiny() -> MiniGpt4Run:
         name="minigpt4_tiny",
         data="scenes?size=48&objects=2&words=0",
         image=ImagePreprocessing(48, views=None),
-        model=minigpt4.Config(None, layer=-1, special=1),
+        model=minigpt4.Config(None, layer=-2, special=1),
         words=EarlierStage(1500, 64, 1e-3, weight_decay=0.05, beta2=0.98),
         context=64,
         vocab_size=512,
         threads=1,
         batch_size=32,
         budget=Budget(steps=100),
-        optimizer=AdamWConfig(lr=1e-3, weight_decay=0.0),
+        optimizer=AdamWConfig(lr=5e-4, weight_decay=0.0),
         schedule=WarmupCosine(warmup=20),
         log_every=50,
         evaluate_every=100,
