@@ -40,6 +40,15 @@ def test_every_connector_gives_as_many_vectors_as_it_says_of_each_picture_alone(
     torch.testing.assert_close(connector(x[1:2]), found[1:2])
 
 
+@pytest.mark.parametrize("kind", ["linear", "adjacent", "pooled"])
+def test_a_fresh_map_gives_vectors_as_long_as_words(kind: str) -> None:
+    """0.02, as word vectors begin; a frozen language model does not hear itself beside longer ones."""
+    torch.manual_seed(0)
+    features = torch.randn(64, 1, 64).expand(-1, S, -1)  # alike, so that their mean is as long as they are
+    found = KINDS[kind][0].build(S, 64, 128)(features)
+    assert 0.018 < float(found.square().mean().sqrt()) < 0.022
+
+
 def test_adjacent_features_stand_side_by_side_in_raster_order() -> None:
     """MiniGPT-v2: view(B, S / 4, 4 C), not squares of 2 x 2; nothing is lost."""
     connector = ConnectorConfig("linear", adjacent=4).build(S, C, 4 * C)

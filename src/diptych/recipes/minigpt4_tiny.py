@@ -96,7 +96,7 @@ def minigpt4_tiny() -> MiniGpt4Run:
         name="minigpt4_tiny",
         data="scenes?size=48&objects=2&words=0",
         image=ImagePreprocessing(48, views=None),
-        model=minigpt4.Config(None, layer=-2, special=1),
+        model=minigpt4.Config(None, layer=-1, special=1),
         words=EarlierStage(1500, 64, 1e-3, weight_decay=0.05, beta2=0.98),
         context=64,
         vocab_size=512,

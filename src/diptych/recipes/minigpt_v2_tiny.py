@@ -96,7 +96,7 @@ def minigpt_v2_tiny() -> MiniGptV2Run:
         data="scenes?size=48&objects=2&words=0",
         image=ImagePreprocessing(48, resize="squash", views=None),
         model=minigpt_v2.Config(
-            ConnectorConfig("linear", adjacent=4), layer=-2, adapter=LanguageAdapterConfig("lora", 64, 128.0)
+            ConnectorConfig("linear", adjacent=4), layer=-1, adapter=LanguageAdapterConfig("lora", 64, 128.0)
         ),
         contrast=EarlierStage(300, 64, 1e-3, weight_decay=0.1, beta2=0.98),
         language=LlamaConfig(CausalConfig(128, 4, 4, 352), 640, 256),
