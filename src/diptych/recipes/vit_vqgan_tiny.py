@@ -29,14 +29,16 @@ def vit_vqgan_tiny() -> VitVqganRun:
         name="vit_vqgan_tiny",
         model=replace(
             model,
-            vit=VitConfig(64, 4, width=64, depth=2, heads=2, hidden=256),
+            vit=VitConfig(64, 4, width=64, depth=1, heads=2, hidden=256),
             losses=replace(model.losses, perceptual=0.02),
+            logit_laplace=0.01,
         ),
         threads=1,
         batch_size=4,
         budget=Budget(samples=20_000),
-        optimizer=AdamWConfig(lr=2e-3, weight_decay=1e-4, beta2=0.99),
-        schedule=WarmupCosine(warmup=100),
+        clip_norm=0.1,  # without it a transformer bursts at this learning rate
+        optimizer=AdamWConfig(lr=4e-3, weight_decay=1e-4, beta2=0.99),
+        schedule=WarmupCosine(warmup=200),
         log_every=100,
         evaluate_every=1250,
     )
