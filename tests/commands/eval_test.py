@@ -107,12 +107,29 @@ def test_mistakes_are_one_sentence(model: str, tmp_path: Path, capsys: pytest.Ca
         "masked_words": "clip has no verb 'fill_text': it offers answer, encode_image",
         "masked_patches": "clip has no verb 'fill_image'",
     }.items():
-        assert main(["eval", model, "--benchmarks", benchmark, "--set", "retrieval.rerank=20"]) == 2
+        more = ["--set", "retrieval.rerank=20"] if benchmark == "retrieval" else []
+        assert main(["eval", model, "--benchmarks", benchmark, *more]) == 2
         said = capsys.readouterr().err
         assert sentence in said and said.count("\n") == 1, said
+    assert main(["eval", model, "--benchmarks", "knn", "--data", data, "--set", "kn.k=3"]) == 2
+    assert "--set kn.k=3: no benchmark 'kn' is run here: knn" in capsys.readouterr().err
     arguments = ["--benchmarks", "knn", "--data", data, "--set", f"knn.train={data}"]
     assert main(["eval", model, *arguments]) == 2
     assert "12 pictures" in capsys.readouterr().err
+
+
+def test_of_several_one_that_cannot_be_run_is_told_and_the_rest_goes_on(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = write_classes(tmp_path / "data", 4), tmp_path / "out"
+    names = ["winoground", "masked_words", "zero_shot_classification"]
+    assert main(["eval", model, "--benchmarks", *names, "--data", str(data), "--out", str(out)]) == 2
+    shown = capsys.readouterr()
+    assert "zero_shot_classification" in shown.out and str(out) in shown.out
+    assert read_result(out / "zero_shot_classification").counts.evaluated == 12
+    missing, lacking = shown.err.splitlines()
+    assert missing.startswith("diptych: winoground was not evaluated: ") and str(data) in missing
+    assert lacking.startswith("diptych: masked_words was not evaluated: clip has no verb 'fill_text'")
 
 
 def test_notes_are_printed_below_the_numbers(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from diptych.cli import main
 from diptych.commands._plan_tables import said
 from diptych.core import discovery
+from diptych.training.configured import recipe
 
 SMALL = ["--threads", "1", "--loader_threads", "1", "--data", "scenes?count=96&objects=1", "--batch_size", "64"]
 
@@ -53,7 +54,9 @@ def test_earlier_stages_have_rows_of_their_own(
 def test_every_recipe_is_planned(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every model is followed, through every stage, without a formula for it."""
     monkeypatch.chdir(tmp_path)
-    fields = [*SMALL[:4], "--data", "scenes?count=96", "--batch_size", "16", "--gpus", "2xL40S", "--out", "plan.json"]
+    data = recipe(name).data  # few of its own: episodes ask for scenes of one object
+    data += f"{'&' if '?' in data else '?'}count=96"
+    fields = [*SMALL[:4], "--data", data, "--batch_size", "16", "--gpus", "2xL40S", "--out", "plan.json"]
     assert main(["plan", name, *fields]) == 0
     for stage in json.loads(Path("plan.json").read_text())["stages"]:
         numbers = {(one["name"], one["under"]): one["value"] for one in stage["entries"]}

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # at run time they are imported where they are used, so that help answers without torch
+    from diptych.core.records.results import Result
 
 
 def main(arguments: list[str]) -> int:
@@ -28,7 +33,8 @@ def main(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
 
-    names = [name for given in options.benchmarks for name in given.split(",") if name]
+    names = list(dict.fromkeys(name for given in options.benchmarks for name in given.split(",") if name))
+    settings = _settings(options.set, names)
 
     from diptych.capabilities.load import load
     from diptych.core.records.run_folder import RunFolder
@@ -38,24 +44,38 @@ def main(arguments: list[str]) -> int:
         benchmark_module(name)  # a wrong name is told before a model is loaded
     path = Path(options.reference)
     folder = options.out or (RunFolder(path).evaluation if RunFolder.is_one(path) else None)
-    results = evaluate(
-        load(options.reference, options.device),
-        names,
-        options.data,
-        split=options.split,
-        folder=folder,
-        limit=options.limit,
-        seed=options.seed,
-        settings=_settings(options.set),
-    )
-    for result in results:
-        print_result(result)
-    if folder is not None:
+    model = load(options.reference, options.device)
+
+    def run(name: str) -> Result:
+        (result,) = evaluate(
+            model, [name], options.data, split=options.split, folder=folder, limit=options.limit, seed=options.seed,
+            settings=settings,
+        )  # fmt: skip
+        return result
+
+    return _each(names, run, folder)
+
+
+def _each(names: Sequence[str], run: Callable[[str], Result], folder: Path | None) -> int:
+    """Runs benchmarks and prints what came out; of several, one that cannot be run is told at the end."""
+    from diptych.core.errors import DiptychError
+
+    refused: dict[str, DiptychError] = {}
+    for name in names:
+        try:
+            print_result(run(name))
+        except DiptychError as error:
+            if len(names) == 1:
+                raise
+            refused[name] = error
+    if folder is not None and len(refused) < len(names):
         print(folder)
-    return 0
+    for name, error in refused.items():
+        print(f"diptych: {name} was not evaluated: {error}", file=sys.stderr)
+    return 2 if refused else 0
 
 
-def _settings(pairs: list[str]) -> dict[str, dict[str, Any]]:
+def _settings(pairs: list[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """{"retrieval": {"pool": 1000}} of ["retrieval.pool=1000"]; values are YAML."""
     import yaml
 
@@ -67,6 +87,8 @@ def _settings(pairs: list[str]) -> dict[str, dict[str, Any]]:
         benchmark, dot, field = name.rpartition(".")
         if not (equals and dot):
             raise ConfigError(f"--set takes BENCHMARK.FIELD=VALUE, got '{pair}'")
+        if benchmark not in names:
+            raise ConfigError(f"--set {pair}: no benchmark '{benchmark}' is run here: {', '.join(names)}")
         found.setdefault(benchmark, {})[field] = yaml.safe_load(value)
     return found
 

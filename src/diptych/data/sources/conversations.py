@@ -1,4 +1,4 @@
-"""Conversations about pictures in a JSON or JSONL file beside the pictures, in the forms that are about.
+"""Conversations about pictures: JSON or JSONL beside the pictures, in the form of LLaVA, ShareGPT or Hugging Face.
 
 LLaVA, ShareGPT   {"id", "image" or "images", "conversations": [{"from": "human", "value": "<image>\nWhat?"}]}
 Hugging Face      {"messages": [{"role": "user", "content": "..." or [{"type": "image"}, {"type": "text"}]}]}
