@@ -70,8 +70,8 @@ def _each(names: Sequence[str], run: Callable[[str], Result], folder: Path | Non
             refused[name] = error
     if folder is not None and len(refused) < len(names):
         print(folder)
-    for name, error in refused.items():
-        print(f"diptych: {name} was not evaluated: {error}", file=sys.stderr)
+    for name, why in refused.items():
+        print(f"diptych: {name} was not evaluated: {why}", file=sys.stderr)
     return 2 if refused else 0
 
 
