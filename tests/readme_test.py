@@ -122,9 +122,10 @@ def taken(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
             commands()[command].load().main(rest)
     if command == "eval":
         options = parsed.value.args[0]
-        for name in (name for given in options.benchmarks for name in given.split(",") if name not in ("", "...")):
+        names = [name for given in options.benchmarks for name in given.split(",") if name not in ("", "...")]
+        for name in names:
             benchmark_module(name)
-        for benchmark, values in _settings(options.set).items():
+        for benchmark, values in _settings(options.set, names).items():
             from_plain(benchmark_module(benchmark).Settings, values)
 
 
