@@ -16,7 +16,7 @@ from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import unknown_name
 from diptych.core.source import Source
 from diptych.data.open import open_source
-from diptych.recipes._earlier import EarlierStage
+from diptych.recipes._earlier_stage import EarlierStage
 from diptych.recipes._image_text import ImageTextRun
 from diptych.training.run import Budget, Run
 

@@ -11,7 +11,7 @@ from diptych.core.sampling import TextSampling
 from diptych.data.derived.subset import Subset
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
-from diptych.recipes._answered import Shown, answered
+from diptych.recipes._answer_rates import Shown, answered
 
 SOURCE = Subset(Scenes("test", config=SceneConfig(32, 1)), range(20))
 

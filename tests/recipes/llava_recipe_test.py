@@ -18,7 +18,7 @@ from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.data.words.chat import PlainTemplate
 from diptych.models.pretrained_backbone import llava
-from diptych.recipes._answered import answered
+from diptych.recipes._answer_rates import answered
 from diptych.recipes.llava_tiny import llava_tiny
 from diptych.training import checkpoint, state
 

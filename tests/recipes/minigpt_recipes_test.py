@@ -15,8 +15,8 @@ from diptych.core.records.run_folder import RunFolder
 from diptych.data.derived.task_turns import TASKS, conversations
 from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
-from diptych.recipes._answered import answered
-from diptych.recipes._spoken import kind_of, kinds_of_output
+from diptych.recipes._answer_rates import answered
+from diptych.recipes._output_rates import kind_of, kinds_of_output
 from diptych.recipes.minigpt4_tiny import minigpt4_tiny
 from diptych.recipes.minigpt_v2_tiny import minigpt_v2_tiny
 from diptych.training import checkpoint, state

@@ -21,7 +21,7 @@ from diptych.data.derived.task_turns import DESCRIBE, TaskName, asked, phrases_o
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.encoding import batched
 from diptych.evaluation.statistics import mean_metric
-from diptych.recipes._spoken import kind_of
+from diptych.recipes._output_rates import kind_of
 
 REQUIRES = ("generate_text", "locate")
 DATA = "scenes"

@@ -15,9 +15,9 @@ from diptych.data.batches.documents import DocumentBatch, DocumentProcessor
 from diptych.data.batches.image_text import ImageTextBatch, ImageTextProcessor
 from diptych.evaluation.runner import evaluate
 from diptych.models.generative._picture_codes import PictureCodes
-from diptych.recipes._earlier import EarlierStage
+from diptych.recipes._earlier_stage import EarlierStage
 from diptych.recipes._generator import GeneratorRun
-from diptych.recipes._image_tokens import image_tokens, trained_tokens
+from diptych.recipes._image_tokens import image_tokens, require_size, trained_tokens
 from diptych.training.stages import Context, Evaluate, Stage, Train
 
 _CAPTIONED = 100
@@ -40,9 +40,7 @@ class DocumentRun(GeneratorRun):
         super().__post_init__()
         if self.interleaved < 0:
             raise ConfigError(f"interleaved {self.interleaved}: give the most pictures of a document, or 0 for pairs")
-        coded = self.pictures().image_size
-        if self.image.size != coded:
-            raise ConfigError(f"image.size {self.image.size} and model.codes.image_size {coded} must be the same")
+        require_size(self.pictures(), self.image)
 
     @abstractmethod
     def pictures(self) -> PictureCodes:

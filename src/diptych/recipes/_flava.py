@@ -25,7 +25,7 @@ from diptych.models.masked import flava
 from diptych.models.masked._flava_codes import VqCodes
 from diptych.models.masked._flava_terms import Weights, check_kinds
 from diptych.recipes._alignment import Alignment
-from diptych.recipes._earlier import EarlierStage
+from diptych.recipes._earlier_stage import EarlierStage
 from diptych.recipes._pairs import SELECTED_BY, PairsRun, all_captions, retrieval_on
 from diptych.training.stages import Context, Evaluate, Stage, Train, fitted_tokenizer
 

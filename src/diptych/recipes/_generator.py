@@ -9,9 +9,9 @@ from diptych.data.batches.image_text import ImageTextConfig, ImageTextProcessor,
 from diptych.evaluation.runner import evaluate
 from diptych.layers.text_transformer import TextConfig
 from diptych.models.contrastive import clip
-from diptych.recipes._earlier import EarlierStage
+from diptych.recipes._earlier_stage import EarlierStage
 from diptych.recipes._pairs import PairsRun
-from diptych.recipes._shown import made_of_captions
+from diptych.recipes._progress_pictures import made_of_captions
 from diptych.training.stages import Context, Evaluate, Show, Train, fitted_tokenizer
 
 _MEASURED_ON = 48

@@ -1,4 +1,4 @@
-"""The stage that trains an image tokenizer for a model that writes its codes."""
+"""Image tokenizers for models that write their codes: a small one, and the stage that trains one."""
 
 from __future__ import annotations
 
@@ -12,14 +12,28 @@ from diptych.core.source import Source
 from diptych.core.task import Task
 from diptych.data.batches.pictures import PictureBatch, PictureProcessor
 from diptych.data.pixels.images import ImagePreprocessing
+from diptych.layers.conv_autoencoder import AutoencoderConfig
+from diptych.layers.quantizer import QuantizerConfig
 from diptych.models.generative._picture_codes import PictureCodes, VitPictures, VqPictures
 from diptych.models.image_tokenizer import vit_vqgan, vq
-from diptych.recipes._earlier import EarlierStage
-from diptych.recipes._shown import there_and_back
+from diptych.recipes._earlier_stage import EarlierStage
+from diptych.recipes._progress_pictures import there_and_back
 from diptych.training.run import Run
 from diptych.training.stages import Context, Train
 
 NAME = "codes"
+
+
+def small_codes(codes: int = 128) -> VqPictures:
+    """32 pixels as 8 x 8 codes, each of a square of 4 x 4 pixels."""
+    autoencoder = AutoencoderConfig((48,), blocks=1, latent=48, groups=8, attention=False, patch=4)
+    return VqPictures(tokenizer=vq.Config(autoencoder, QuantizerConfig(codes, 16, restart_every=10)), image_size=32)
+
+
+def require_size(codes: PictureCodes, image: ImagePreprocessing) -> None:
+    """Raises a ConfigError where a run's pictures are of another size than those that are coded."""
+    if image.size != codes.image_size:
+        raise ConfigError(f"image.size {image.size} and model.codes.image_size {codes.image_size} must be the same")
 
 
 def image_tokens(

@@ -20,7 +20,7 @@ from diptych.data.batches.pictures import PictureProcessor
 from diptych.data.pixels.images import ImagePreprocessing
 from diptych.models.generative import stable_diffusion
 from diptych.models.image_tokenizer import autoencoder_kl
-from diptych.recipes._earlier import EarlierStage
+from diptych.recipes._earlier_stage import EarlierStage
 from diptych.recipes._image_tokens import part_of
 from diptych.recipes._own_parts import CONTRAST, OwnParts
 from diptych.training.run import Run

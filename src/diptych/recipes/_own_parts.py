@@ -29,7 +29,7 @@ from diptych.models.contrastive import clip
 from diptych.models.pretrained_backbone._llama import Llama, LlamaConfig, described, public_state
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures
 from diptych.models.pretrained_backbone._text_task import TextTask
-from diptych.recipes._earlier import EarlierStage
+from diptych.recipes._earlier_stage import EarlierStage
 from diptych.recipes._image_tokens import part_of
 from diptych.recipes._pairs import PairsRun
 from diptych.training.stages import Artifact, Context, Stage, Train, fit_tokenizer, fitted_tokenizer

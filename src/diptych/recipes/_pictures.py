@@ -18,7 +18,7 @@ from diptych.evaluation.runner import evaluate
 from diptych.layers.conv_autoencoder import AutoencoderConfig
 from diptych.layers.perceptual_network import BackboneFeatures, PerceptualNetwork
 from diptych.recipes._pairs import split_data
-from diptych.recipes._shown import there_and_back
+from diptych.recipes._progress_pictures import there_and_back
 from diptych.training.run import Run
 from diptych.training.stages import Context, Evaluate, Stage, Train
 

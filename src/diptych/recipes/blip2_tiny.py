@@ -21,8 +21,8 @@ from diptych.models.pretrained_backbone._language_folder import read_language
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures
 from diptych.models.pretrained_backbone._prefixed import Trained
 from diptych.models.pretrained_backbone._qformer_bridge import QFormerBridge
-from diptych.recipes._answered import answered
-from diptych.recipes._earlier import EarlierStage
+from diptych.recipes._answer_rates import answered
+from diptych.recipes._earlier_stage import EarlierStage
 from diptych.recipes._own_parts import END, OwnParts
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget

@@ -14,7 +14,7 @@ from diptych.models.generative._document_rows import pairs_of
 from diptych.models.generative._picture_codes import PictureCodes
 from diptych.models.image_tokenizer import vq
 from diptych.recipes._documents import DocumentRun
-from diptych.recipes.parti_tiny import small_codes
+from diptych.recipes._image_tokens import small_codes
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget
 from diptych.training.stages import Context

@@ -16,10 +16,9 @@ from diptych.models.generative._document_rows import pairs_of
 from diptych.models.generative._picture_codes import PictureCodes
 from diptych.models.image_tokenizer import vq
 from diptych.recipes._documents import DocumentRun
-from diptych.recipes._earlier import EarlierStage
+from diptych.recipes._earlier_stage import EarlierStage
 from diptych.recipes._generator import CONTRAST
-from diptych.recipes._image_tokens import part_of
-from diptych.recipes.parti_tiny import small_codes
+from diptych.recipes._image_tokens import part_of, small_codes
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget
 from diptych.training.stages import Context, Stage

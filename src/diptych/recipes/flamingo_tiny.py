@@ -15,7 +15,7 @@ from diptych.models.pretrained_backbone import flamingo
 from diptych.models.pretrained_backbone._interleaved import plain_template
 from diptych.models.pretrained_backbone._llama import LlamaConfig
 from diptych.models.pretrained_backbone._prefixed import Trained
-from diptych.recipes._earlier import EarlierStage
+from diptych.recipes._earlier_stage import EarlierStage
 from diptych.recipes._own_parts import END
 from diptych.recipes._prefix_parts import read_parts
 from diptych.recipes._taking_turns import TakingTurns

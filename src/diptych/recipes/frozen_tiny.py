@@ -18,7 +18,7 @@ from diptych.models.pretrained_backbone._interleaved import plain_template
 from diptych.models.pretrained_backbone._language_folder import read_language
 from diptych.models.pretrained_backbone._llama import LlamaConfig
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures
-from diptych.recipes._earlier import EarlierStage
+from diptych.recipes._earlier_stage import EarlierStage
 from diptych.recipes._own_parts import END
 from diptych.recipes._taking_turns import TakingTurns
 from diptych.training.optimizer import AdamWConfig, WarmupCosine

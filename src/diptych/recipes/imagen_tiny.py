@@ -15,7 +15,7 @@ from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.frozen_text import T5Text
 from diptych.models.generative import imagen
 from diptych.models.generative._language import LanguageTask
-from diptych.recipes._earlier import EarlierStage
+from diptych.recipes._earlier_stage import EarlierStage
 from diptych.recipes._generator import GeneratorRun
 from diptych.recipes._image_tokens import part_of
 from diptych.training.optimizer import AdamWConfig, WarmupCosine

@@ -16,8 +16,8 @@ from diptych.data.open import open_source
 from diptych.layers.connectors import ConnectorConfig
 from diptych.models.pretrained_backbone import llava
 from diptych.models.pretrained_backbone._prefixed import Trained
-from diptych.recipes._answered import answered
-from diptych.recipes._earlier import EarlierStage
+from diptych.recipes._answer_rates import answered
+from diptych.recipes._earlier_stage import EarlierStage
 from diptych.recipes._on_llava import OnLlava
 from diptych.recipes._own_parts import OwnParts
 from diptych.training.optimizer import AdamWConfig, WarmupCosine

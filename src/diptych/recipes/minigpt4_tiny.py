@@ -13,8 +13,8 @@ from diptych.data.derived.subset import select_keys
 from diptych.data.derived.without import WithoutTurns
 from diptych.models.pretrained_backbone import minigpt4
 from diptych.models.pretrained_backbone._prefixed import Trained
-from diptych.recipes._answered import answered
-from diptych.recipes._earlier import EarlierStage
+from diptych.recipes._answer_rates import answered
+from diptych.recipes._earlier_stage import EarlierStage
 from diptych.recipes._own_parts import END, OwnParts
 from diptych.recipes._prefix_parts import read_parts
 from diptych.training.optimizer import AdamWConfig, WarmupCosine

@@ -22,10 +22,10 @@ from diptych.models.contrastive import clip
 from diptych.models.pretrained_backbone import minigpt5
 from diptych.models.pretrained_backbone._language_folder import read_language
 from diptych.models.pretrained_backbone._voken_mapper import MapperConfig
-from diptych.recipes._earlier import EarlierStage
+from diptych.recipes._earlier_stage import EarlierStage
 from diptych.recipes._own_diffusion import OwnDiffusion, tiny_painter
 from diptych.recipes._own_parts import END
-from diptych.recipes._shown import made_of_captions
+from diptych.recipes._progress_pictures import made_of_captions
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget
 from diptych.training.stages import Context, Evaluate, Show, Stage, Train

@@ -15,12 +15,12 @@ from diptych.layers.connectors import ConnectorConfig
 from diptych.models.pretrained_backbone import minigpt_v2
 from diptych.models.pretrained_backbone._llama import LlamaConfig
 from diptych.models.pretrained_backbone._prefixed import Trained
-from diptych.recipes._answered import answered
-from diptych.recipes._earlier import EarlierStage
+from diptych.recipes._answer_rates import answered
+from diptych.recipes._earlier_stage import EarlierStage
+from diptych.recipes._output_rates import kinds_of_output, located
 from diptych.recipes._own_parts import END, OwnParts
 from diptych.recipes._pairs import report_on
 from diptych.recipes._prefix_parts import read_parts
-from diptych.recipes._spoken import kinds_of_output, located
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget
 from diptych.training.stages import Context, Evaluate, Stage, Train

@@ -5,26 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from diptych.core.errors import ConfigError
 from diptych.data.batches.image_text import ImagePreprocessing
-from diptych.layers.conv_autoencoder import AutoencoderConfig
-from diptych.layers.quantizer import QuantizerConfig
 from diptych.models.contrastive import clip
 from diptych.models.generative import parti
-from diptych.models.generative._picture_codes import VqPictures
 from diptych.models.image_tokenizer import vq
-from diptych.recipes._earlier import EarlierStage
+from diptych.recipes._earlier_stage import EarlierStage
 from diptych.recipes._generator import CONTRAST, GeneratorRun
-from diptych.recipes._image_tokens import image_tokens, part_of, trained_tokens
+from diptych.recipes._image_tokens import image_tokens, part_of, require_size, small_codes, trained_tokens
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget
 from diptych.training.stages import Context, Stage, Train
-
-
-def small_codes(codes: int = 128) -> VqPictures:
-    """32 pixels as 8 x 8 codes, each of a square of 4 x 4 pixels."""
-    autoencoder = AutoencoderConfig((48,), blocks=1, latent=48, groups=8, attention=False, patch=4)
-    return VqPictures(tokenizer=vq.Config(autoencoder, QuantizerConfig(codes, 16, restart_every=10)), image_size=32)
 
 
 def _tiny() -> parti.Config:
@@ -45,9 +35,7 @@ class PartiRun(GeneratorRun):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        coded = self.model.codes.image_size
-        if self.image.size != coded:
-            raise ConfigError(f"image.size {self.image.size} and model.codes.image_size {coded} must be the same")
+        require_size(self.model.codes, self.image)
 
     def stages(self) -> Sequence[Stage]:
         codes = image_tokens(self.model.codes, self.image, self.codes, self, self.training_data, self.selection_data)

@@ -9,10 +9,10 @@ from diptych.data.batches.image_text import ImagePreprocessing
 from diptych.data.batches.pictures import PictureProcessor
 from diptych.models.generative import stable_diffusion
 from diptych.models.image_tokenizer import autoencoder_kl
-from diptych.recipes._earlier import EarlierStage
+from diptych.recipes._earlier_stage import EarlierStage
 from diptych.recipes._generator import CONTRAST, GeneratorRun, beside
 from diptych.recipes._image_tokens import part_of
-from diptych.recipes._shown import there_and_back
+from diptych.recipes._progress_pictures import there_and_back
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget
 from diptych.training.stages import Context, Stage, Train

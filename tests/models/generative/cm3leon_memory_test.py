@@ -18,6 +18,7 @@ from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.data.words.causal_masking import unmasked
 from diptych.models.generative import cm3leon
+from diptych.models.generative._memory_training import pictures_and_words
 from diptych.models.generative._moved_parts import span_tokens
 
 SOURCE = Scenes("train", 64, SceneConfig(32, 1, words=0.0))
@@ -42,7 +43,7 @@ def test_the_memory_holds_as_many_as_it_has_room_for_as_they_were() -> None:
     task = task_of()
     memory, batch = task.model.memory, batch_of(task)
     assert memory is not None and memory.room == MEMORY and bool((memory.lengths_N > 0).all())
-    pictures, texts = task._pictures_and_words(batch)
+    pictures, texts = pictures_and_words(task.model, batch)
     for place in range(MEMORY):
         held = memory.tokens_NT[place, : int(memory.lengths_N[place])].tolist()
         assert held == [*texts[place], *pictures[place], task.processor.tokenizer.end_id]

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from diptych.capabilities.generator import GREEDY, Prompt
 from diptych.core.config import ModelConfig
@@ -29,7 +28,6 @@ from diptych.core.errors import ConfigError
 from diptych.core.losses import IGNORED, Losses, Part
 from diptych.core.sample import Sample
 from diptych.core.sampling import TextSampling
-from diptych.core.seeding import unit_interval
 from diptych.core.task import Task
 from diptych.core.visual import Image
 from diptych.data.batches.documents import DocumentBatch, DocumentProcessor
@@ -40,7 +38,7 @@ from diptych.data.batches.image_text import (
     ImageTextProcessor,
     TextPreprocessing,
 )
-from diptych.data.neighbours import NeighbourRules, thinned
+from diptych.data.neighbours import NeighbourRules
 from diptych.data.words.tokenizer import Tokenizer, pad_tokens
 from diptych.decoding.decoder import Decoder
 from diptych.decoding.guidance import Contrasted, guided
@@ -54,8 +52,9 @@ from diptych.models.generative._document_rows import pairs_of, rows_of
 from diptych.models.generative._infilling import filled, is_gap
 from diptych.models.generative._memory import Memory, RetrievalConfig
 from diptych.models.generative._memory_queries import queries_of
-from diptych.models.generative._moved_parts import MovedParts, draws, span_tokens, untold
-from diptych.models.generative._picture_codes import PictureCodes, VqPictures, codes_of
+from diptych.models.generative._memory_training import documents_before, pictures_and_words, remember_pairs
+from diptych.models.generative._moved_parts import MovedParts, span_tokens
+from diptych.models.generative._picture_codes import PictureCodes, VqPictures
 from diptych.models.generative._prompts import start_of
 from diptych.models.generative.chameleon import check_fit
 from diptych.models.image_tokenizer import vq
@@ -159,17 +158,8 @@ class Cm3LeonTask(Task[ImageTextBatch | DocumentBatch]):
 
     def remember(self, batches: Iterable[ImageTextBatch]) -> None:
         """Fills the memory with pairs, up to as many as it has room for; nothing where the model has none."""
-        memory, at = self.model.memory, 0
-        if memory is None:
-            return
-        for batch in batches:
-            moved = batch.to(memory.vectors_ND.device)
-            vectors_BD = memory.of_texts(moved.tokens_BT, moved.lengths_B) + memory.of_pictures(moved.pixels_BCHW)
-            pairs = zip(*self._pictures_and_words(moved), strict=True)
-            rows = [[*said, *picture, self.pairs.tokenizer.end_id] for picture, said in pairs]
-            at = memory.remember(at, batch.keys, F.normalize(vectors_BD, dim=-1), rows)
-            if at == memory.room:
-                break
+        if self.model.memory is not None:
+            remember_pairs(self.model, self.model.memory, batches, self.pairs.tokenizer.end_id)
 
     def losses(self, batch: ImageTextBatch | DocumentBatch, phase: str = "main") -> Losses:
         model = self.model
@@ -187,7 +177,7 @@ class Cm3LeonTask(Task[ImageTextBatch | DocumentBatch]):
             device, whole = batch.pixels_NCHW.device, rows_of(batch, self.model, words.end_id, config.context - 1)
             moved = [how.moved(row, kinds, seed) for row, seed in zip(whole, batch.seeds, strict=True)]
         else:
-            device, (pictures, texts) = batch.tokens_BT.device, self._pictures_and_words(batch)
+            device, (pictures, texts) = batch.tokens_BT.device, pictures_and_words(self.model, batch)
             own = zip(self._openings(batch), pictures, texts, batch.seeds, strict=True)
             moved = [
                 [*before, *how.document(picture, said, words.end_id, kinds, seed)]
@@ -197,31 +187,11 @@ class Cm3LeonTask(Task[ImageTextBatch | DocumentBatch]):
         tokens_BT, lengths_B = pad_tokens(rows, words.pad_id)
         return tokens_BT.to(device), lengths_B.to(device)
 
-    def _pictures_and_words(self, batch: ImageTextBatch) -> tuple[list[list[int]], list[list[int]]]:
-        codes = codes_of(self.model.tokenizer, batch.pixels_BCHW).tolist()
-        texts = [row[1 : n - 1] for row, n in zip(batch.tokens_BT.tolist(), batch.lengths_B.tolist(), strict=True)]
-        return [self.model.layout.picture(code) for code in codes], texts
-
     def _openings(self, batch: ImageTextBatch) -> list[list[int]]:
-        """What stands before each pair: up to `most` documents, as many as are drawn; none before one without text."""
-        memory = self.model.memory
-        if memory is None:
+        """What stands before each pair: documents of the memory, if there is one."""
+        if self.model.memory is None:
             return [[] for _ in batch.keys]
-        words, share = self.pairs.tokenizer, memory.rules.query_dropout
-        rows = [row[:n] for row, n in zip(batch.tokens_BT.tolist(), batch.lengths_B.tolist(), strict=True)]
-        asked = [
-            [row[0], *thinned(row[1:-1], share, draws("query", seed)), row[-1]]
-            for row, seed in zip(rows, batch.seeds, strict=True)
-        ]
-        tokens = [part.to(batch.tokens_BT.device) for part in pad_tokens(asked, words.pad_id)]
-        queries_BD = F.normalize(memory.of_texts(*tokens) + memory.of_pictures(batch.pixels_BCHW), dim=-1)
-        counts = [
-            0
-            if untold(seed, self.config.drop)
-            else int(unit_interval("how many documents", seed) * (memory.rules.most + 1))
-            for seed in batch.seeds
-        ]
-        return memory.before(queries_BD, batch.keys, counts)
+        return documents_before(self.model.memory, batch, self.config.drop, self.pairs.tokenizer.pad_id)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
