@@ -1,4 +1,4 @@
-"""A trained model with its processor: what evaluation, curation and serving hold in their hands.
+"""A trained model with its processor: what evaluation, curation and serving work with.
 
 A model file subclasses `Predictor`, names its native verbs in `VERBS` and implements exactly these. A verb that
 follows from them (verbs.RULES) is an attribute all the same; any other is refused by a sentence.

@@ -1,4 +1,4 @@
-"""Which documents of a memory stand beside another one: close to it, but neither it nor nearly it, and all different.
+"""Retrieved documents: the nearest to a query, without near-duplicates of the query or of each other.
 
 Yasunaga et al. 2022, "Retrieval-Augmented Multimodal Language Modeling", arXiv 2211.12561, section 3.1, and CM3Leon (Yu
 et al. 2023, arXiv 2309.02591), section 2.1: relevance, then diversity by leaving out what is too close to the query or

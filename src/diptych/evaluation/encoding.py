@@ -1,4 +1,4 @@
-"""Pictures of a source through a model's verbs, in batches, with bad ones recorded.
+"""Encodes the pictures of a source by a model's verbs, in batches; bad pictures are recorded.
 
 N pictures, D width.
 """

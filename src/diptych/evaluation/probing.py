@@ -1,4 +1,4 @@
-"""Frozen features with classes, parted into training and test: what linear probe and nearest neighbours share.
+"""Frozen features with classes, split into training and test: shared by the linear probe and nearest neighbours.
 
 N training pictures, M test pictures, D width.
 """

@@ -1,4 +1,4 @@
-"""What somebody needs and has, as `diptych choose` is told it."""
+"""What a user needs and has, as given to `diptych choose`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures to feature maps, of which regions are pooled: a small convolutional network, or a pretrained backbone.
+"""Feature maps of pictures, from which regions are pooled: a small convolutional network, or a pretrained backbone.
 
 B batch, C channels, H height, W width.
 """

@@ -1,4 +1,4 @@
-"""A few learned queries that look at all of a sequence: what a picture becomes for whoever reads it next.
+"""Attention pooling: a few learned queries look at all of a sequence.
 
 Lee et al. 2019, "Set Transformer", arXiv 1810.00825 (pooling by attention), as CoCa's task-specific poolers use it.
 

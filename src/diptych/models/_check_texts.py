@@ -1,4 +1,4 @@
-"""Whether captions fit what reads them."""
+"""Checks that captions and vocabulary fit the model that reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What predictors share that read pictures and captions: settings, processor and weights, kept and brought back."""
+"""Predictors of models that read pictures and captions: how they are built, saved and restored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contrast of pictures that are several vectors: a text is as close to a picture as to the closest of its queries.
+"""BLIP-2's image-text contrast: a picture is several queries, and a text is as close to it as to the closest one.
 
 Li et al. 2023, "BLIP-2", arXiv 2301.12597, section 3.1 (image-text contrastive learning).
 

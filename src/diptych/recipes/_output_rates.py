@@ -1,4 +1,4 @@
-"""How well a model that talks about pictures is learning, on held-out samples: what recipes log along the way."""
+"""Rates on held-out samples that recipes of talking models log: boxes located, outputs of the kind asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What recipes keep to be looked at while a model is trained: the same few held-out samples at every evaluation."""
+"""Pictures that recipes keep during training: the same few held-out samples at every evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One question put to a model about every picture there is: in batches, the bad ones left out and named."""
+"""A model asked the same about every picture: in batches, bad pictures left out and named."""
 
 from __future__ import annotations
 

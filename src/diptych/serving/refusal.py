@@ -1,4 +1,4 @@
-"""What a model lacks for a job, said so that the user knows where to have it."""
+"""Errors for jobs that a model cannot do: they name the verb it lacks and the models that have it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model says of each picture: a caption, or the answer to a question."""
+"""Texts about each picture: its caption, or the answer to one question."""
 
 from __future__ import annotations
 

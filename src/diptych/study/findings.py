@@ -1,4 +1,4 @@
-"""What the runs of a study came to: one table of abilities, the costs, and what is missing and why."""
+"""The findings of a study: one table of abilities, the costs, and what is missing and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model that is measured and saved, whatever holds its weights while it is trained."""
+"""The whole model, to measure and to save, also where FSDP2 shards its weights during training."""
 
 from __future__ import annotations
 

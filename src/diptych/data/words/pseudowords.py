@@ -1,4 +1,4 @@
-"""Words that nobody has ever read: two syllables of a consonant and a vowel, in two shares that have none in common."""
+"""Pseudowords: two syllables of a consonant and a vowel, in two disjoint shares for training and test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is what a caption of a scene names there? Its pairs of a colour and a shape against the scene's objects."""
+"""Whether a caption is true of a scene: its pairs of colour and shape against the scene's objects."""
 
 from __future__ import annotations
 

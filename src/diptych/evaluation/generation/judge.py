@@ -1,4 +1,4 @@
-"""A second opinion on made pictures: another model, trained apart, chooses which prompt each is of."""
+"""A judge of generated pictures: another model, trained apart, chooses which prompt each picture is of."""
 
 from __future__ import annotations
 

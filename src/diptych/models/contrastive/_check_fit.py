@@ -1,4 +1,4 @@
-"""Whether towers, a processor and options go together; said with both numbers where they do not."""
+"""Checks that towers, processor and options fit together; an error names both numbers."""
 
 from __future__ import annotations
 

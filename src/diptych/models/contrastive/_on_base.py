@@ -1,4 +1,4 @@
-"""What adapters of contrastive models share: a frozen base, classes by name, and a folder that holds both.
+"""The base class of adapted contrastive models: a frozen base, classes by name, and a folder that holds both.
 
 The base is a CLIP or SigLIP of ours or a public one; an adapter is trained with cross-entropy over the classes, whose
 logits are the base's cosines at its own scale. Views of pictures that are not augmented are encoded once and their

@@ -1,4 +1,4 @@
-"""What SLIP and CLIP-rocket share: the image tower on strong views, before any head, and the CLIP that is in them.
+"""Strong views in SLIP and CLIP-rocket: the image tower on them, before any head, and the CLIP inside both models.
 
 B batch, V strong views, K kept patches, C channels, H height, W width, D width.
 """

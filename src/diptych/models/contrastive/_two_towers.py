@@ -1,4 +1,4 @@
-"""What CLIP and SigLIP share: two towers that meet in one space, their task up to the loss, and their predictor.
+"""Two towers that meet in one space: the module, the task up to the loss, and the predictor of CLIP and SigLIP.
 
 B batch, N pictures or texts, C channels, H height, W width, K kept patches, T tokens, D embedding width.
 """

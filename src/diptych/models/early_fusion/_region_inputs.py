@@ -1,4 +1,4 @@
-"""What a predictor is given to see, as the model takes it: pictures, or prepared region features.
+"""The visuals of a caller as inputs of the model: pictures with their regions, or prepared region features.
 
 N pairs, R regions, F region width.
 """

@@ -1,4 +1,4 @@
-"""Captions of which some are dropped in training, so that a model also learns what there is without a text.
+"""Caption dropout for classifier-free guidance: some texts are empty in training, so a model learns both cases.
 
 Ho and Salimans 2022, "Classifier-Free Diffusion Guidance", arXiv 2207.12598. B batch, T tokens.
 """

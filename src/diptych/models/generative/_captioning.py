@@ -1,4 +1,4 @@
-"""What models that write about one picture share: reading prompts, and rows of which a part is asked about.
+"""Captioning one picture: prompts as beginnings of captions, and the rows whose likelihood is asked for.
 
 N rows, T tokens.
 """

@@ -1,4 +1,4 @@
-"""What predictors by diffusion share: sampling under guidance, the classifier, the bound.
+"""The predictor of diffusion models: sampling under guidance, the diffusion classifier, the likelihood bound.
 
 N rows, M texts, K trials.
 """

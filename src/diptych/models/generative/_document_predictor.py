@@ -1,4 +1,4 @@
-"""What models of documents answer: texts, pictures and whole documents written, and how likely each is.
+"""The predictor of document models: writes texts, pictures and whole documents, and says how likely each is.
 
 N rows, T tokens, P codes of a picture.
 """

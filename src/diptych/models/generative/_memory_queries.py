@@ -1,4 +1,4 @@
-"""What a memory of documents is asked by a prompt of texts and pictures.
+"""Prompts of texts and pictures as queries to a memory of documents.
 
 N prompts, D width of the memory's vectors.
 """

@@ -1,4 +1,4 @@
-"""Prompts: what texts begin with, and what cannot be made a picture of."""
+"""Prompts: the token that texts begin with, and checks of texts that are to become pictures."""
 
 from __future__ import annotations
 

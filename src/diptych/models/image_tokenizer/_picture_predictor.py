@@ -1,4 +1,4 @@
-"""What predictors of pictures alone have in common: pictures in, pictures out, and their folders.
+"""Predictors of models that read pictures alone: how they are built, saved and restored.
 
 N pictures, C channels, H height, W width.
 """

@@ -1,4 +1,4 @@
-"""What tokenizers and autoencoders learn from: reconstruction, how it looks, and a discriminator, by switches.
+"""The task of tokenizers and autoencoders: reconstruction, perceptual distance and a discriminator, by switches.
 
 With a discriminator a step has two phases, each with an optimizer of its own. "generator": reconstruction, what the
 model itself adds, and the game against a discriminator that is held constant. "discriminator": real pictures and what

@@ -1,4 +1,4 @@
-"""What of a pair is masked in MaskVLM's training, and which of its losses count how much."""
+"""Options of MaskVLM's training: what of a pair is masked, and the weight of each loss."""
 
 from __future__ import annotations
 

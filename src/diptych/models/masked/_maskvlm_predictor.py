@@ -1,4 +1,4 @@
-"""What a trained MaskVLM answers: vectors of each side, matching scores, words and patches filled in.
+"""MaskVLM's predictor: vectors of each side, matching scores, words and patches filled in.
 
 N pictures, texts or pairs, T tokens, D width, V vocabulary, P patches, R rows and C columns of cells.
 """

@@ -1,4 +1,4 @@
-"""What BLIP-2's Q-Former answers by itself: scores by its best query and its matching head, and captions.
+"""The predictor of BLIP-2's first stage: scores by the best query and by the matching head, and captions.
 
 N pictures, texts or rows, M texts, Q queries, S features of a picture, C their width, T tokens, V vocabulary.
 """

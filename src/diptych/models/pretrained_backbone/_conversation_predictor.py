@@ -1,4 +1,4 @@
-"""What models that talk about pictures answer: texts after prompts, how likely a text is, answers to questions.
+"""The predictor of models that converse about pictures: texts after prompts, their likelihood, answers to questions.
 
 N prompts or pictures, T tokens, A places at which something is said, Q vectors of a picture, D width.
 """

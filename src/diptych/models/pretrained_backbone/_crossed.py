@@ -1,4 +1,4 @@
-"""A language model that stays as it is, with gated cross-attention before its blocks: what Flamingo is made of.
+"""A frozen language model with gated cross-attention before its blocks: Flamingo's module.
 
 The pictures of a row are vectors beside it. A word looks at those of the last picture before it; of the others it knows
 what the words between have passed on.

@@ -1,4 +1,4 @@
-"""What models say of prompts in which pictures and texts take turns: how likely a text is after one.
+"""Predictors of prompts in which pictures and texts alternate: few-shot examples, then the likelihood of a text.
 
 N prompts.
 """

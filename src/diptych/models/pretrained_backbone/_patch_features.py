@@ -1,4 +1,4 @@
-"""A pretrained vision tower as features of a picture's places, for whoever reads them one by one.
+"""A pretrained vision tower whose output is the features of a picture's patches.
 
 B pictures, S features of each, C their width, H height, W width.
 """

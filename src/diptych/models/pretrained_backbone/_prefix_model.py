@@ -1,4 +1,4 @@
-"""What models whose pictures stand as vectors among words share: sizes, the task, and how they are saved."""
+"""Models whose pictures stand as vectors among words: their sizes, their task, and how they are saved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A chat template beside a saved model: one of ours as its fields, one of a folder as it was written."""
+"""Saving a chat template beside a model: one of ours as its fields, one from a folder as it was written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small language model trained on the texts of conversations alone: what a recipe that is given none stands on.
+"""A small language model on the texts of conversations alone, for recipes that are given no pretrained one.
 
 B conversations, T tokens.
 """

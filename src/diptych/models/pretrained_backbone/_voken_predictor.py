@@ -1,4 +1,4 @@
-"""What MiniGPT-5 answers: texts, pictures by the vokens that are said for them, and documents of both.
+"""MiniGPT-5's predictor: texts, pictures by the vokens that are said for them, and documents of both.
 
 N pictures, K vokens, D width of the language model.
 """
