@@ -6,54 +6,28 @@ from dataclasses import replace
 
 import pytest
 import torch
+from augmented_toys import PLAIN, SAMPLES, SETTINGS, TOKENIZER, batch_of, gradients
 from torch import Tensor
 from torch.nn import functional as F
 
 from diptych.core.errors import ConfigError
 from diptych.core.losses import total
 from diptych.core.sample import Sample
-from diptych.core.seeding import Draw, seed_everything
+from diptych.core.seeding import seed_everything
 from diptych.data.batches.augmented_pairs import Augmentation, AugmentedBatch, AugmentedProcessor
 from diptych.data.batches.image_text import (
-    ImagePreprocessing,
-    ImageTextBatch,
-    ImageTextConfig,
     ImageTextProcessor,
-    TextPreprocessing,
 )
-from diptych.data.scenes.draw import SceneConfig
-from diptych.data.scenes.source import Scenes
-from diptych.data.words.tokenizer import Tokenizer
 from diptych.models.contrastive import clip
 from diptych.models.contrastive.clip import ClipTask
 from diptych.models.contrastive.slip import Config, SlipTask
 
-SCENES = Scenes("train", config=SceneConfig(objects=2, size=32))
-SAMPLES = [SCENES[index] for index in range(6)]
-TOKENIZER = Tokenizer.fit([text for sample in SAMPLES for text in sample.texts], 300)
-SETTINGS = ImageTextConfig(ImagePreprocessing(32), TextPreprocessing(64))
 TINY = Config.tiny(TOKENIZER.vocab_size, image_size=32)
-PLAIN = clip.Config.tiny(TOKENIZER.vocab_size, image_size=32)
-
-
-def batch_of(processor: ImageTextProcessor, samples: list[Sample] = SAMPLES) -> ImageTextBatch:
-    arrays = {
-        name: torch.zeros(len(samples), *field.shape, dtype=torch.uint8) for name, field in processor.layout().items()
-    }
-    items = [
-        processor.prepare(sample, Draw(0, 0, sample.key), {name: array[i].numpy() for name, array in arrays.items()})
-        for i, sample in enumerate(samples)
-    ]
-    return processor.collate(tuple(sample.key for sample in samples), arrays, items)
 
 
 def task_of(config: Config = TINY, views: int = 2) -> SlipTask:
     seed_everything("slip")
     return SlipTask(config, AugmentedProcessor(SETTINGS, TOKENIZER, Augmentation(views)))
-
-
-def gradients(task: torch.nn.Module) -> dict[str, Tensor]:
-    return {name: p.grad for name, p in task.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("views", [0, 2])
