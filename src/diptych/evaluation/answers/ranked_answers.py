@@ -5,7 +5,7 @@ M candidates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from diptych.capabilities.nan_check import checked
 from diptych.capabilities.predictor import Predictor
 from diptych.capabilities.verbs import Verb
 from diptych.core.visual import Image
+from diptych.evaluation.encoding import batched
 
 _AT_ONCE = 32
 """Candidates of one question in one call."""
@@ -61,8 +62,7 @@ def candidate_scores(model: Any, one: Ranked, image: Image, per_token: bool, his
     """
     found: list[float] = []
     prompt = " ".join([*one.said, one.question]) if history else one.question
-    for at in range(0, len(one.candidates), _AT_ONCE):
-        some: Sequence[str] = one.candidates[at : at + _AT_ONCE]
+    for some in batched(one.candidates, _AT_ONCE):
         if ranks_by_likelihood(model):
             likely: Likelihood = model.text_likelihood([image] * len(some), [prompt] * len(some), some)
             scores = likely.mean() if per_token else likely.log_N

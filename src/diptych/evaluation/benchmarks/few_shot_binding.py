@@ -28,6 +28,7 @@ from diptych.data.scenes.draw import SceneConfig
 from diptych.data.scenes.source import Scenes
 from diptych.evaluation.benchmark import Outcome, Records
 from diptych.evaluation.derangement import Derangement
+from diptych.evaluation.encoding import batched
 from diptych.evaluation.progress import shown
 from diptych.evaluation.statistics import mean_metric
 
@@ -79,7 +80,7 @@ def run(model: Predictor, source: Source, settings: Settings, records: Records) 
     """
     config = EpisodeConfig(settings.ways, settings.shots, 1, settings.by, settings.said, settings.pool, words="test")
     asked = [one for one in _drawn(source, config, settings, records) if one.key not in records.done]
-    together = [asked[at : at + _TOGETHER] for at in range(0, len(asked), _TOGETHER)]
+    together = list(batched(asked, _TOGETHER))
     for some in shown(together, "episodes", len(together), records):
         _ask(model, source, some, settings, records)
     return Outcome(_metrics(settings, records), {}, (Verb.PROMPT_LIKELIHOOD,))

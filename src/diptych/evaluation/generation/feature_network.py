@@ -21,6 +21,7 @@ from diptych.core.errors import ConfigError, MissingExtra, MissingVerb
 from diptych.core.records.run_folder import RunFolder
 from diptych.core.visual import Image
 from diptych.data.pixels.tower_inputs import TowerImages, read_tower_images
+from diptych.evaluation.encoding import batched
 
 BATCH = 64
 
@@ -96,8 +97,8 @@ _POOLED = "its pooled output, the mean over positions where it has none"
 @torch.inference_mode()
 def _pooled(module: Any, images: TowerImages, pictures: Sequence[Image], device: torch.device) -> Tensor:
     rows = []
-    for begin in range(0, len(pictures), BATCH):
-        pixels_NCHW = images.pixels(pictures[begin : begin + BATCH]).to(device).float()
+    for some in batched(pictures, BATCH):
+        pixels_NCHW = images.pixels(some).to(device).float()
         mean_C11, std_C11 = (torch.tensor(of, device=device)[:, None, None] for of in (images.mean, images.std))
         found = module(pixel_values=(pixels_NCHW * images.scale - mean_C11) / std_C11)
         pooled = getattr(found, "pooler_output", None)

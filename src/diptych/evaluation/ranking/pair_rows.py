@@ -22,6 +22,7 @@ from diptych.core.storage import storage_errors, write_text
 from diptych.core.visual import Image
 from diptych.evaluation.benchmark import PAIR_ROWS, Records
 from diptych.evaluation.comparability import in_single
+from diptych.evaluation.encoding import batched
 from diptych.evaluation.progress import shown
 
 BLOCK = 256
@@ -57,8 +58,7 @@ def pair_rows(
 
 
 def _row(model: Any, image: Image, texts: Sequence[str], key: str) -> Scores:
-    blocks = [texts[at : at + BLOCK] for at in range(0, len(texts), BLOCK)]
-    scores = [checked(model.score_pairs([image] * len(some), some), model, key) for some in blocks]
+    scores = [checked(model.score_pairs([image] * len(some), some), model, key) for some in batched(texts, BLOCK)]
     row: Scores = in_single(torch.cat(scores), model).cpu().numpy() if scores else np.zeros(0, np.float32)
     return row
 
