@@ -13,9 +13,10 @@ from torch import Tensor
 from diptych.data._pack_members import PictureFormat
 from diptych.data.batches.image_text import ImagePreprocessing, ImageTextConfig, ImageTextProcessor, TextPreprocessing
 from diptych.data.loading.loader import Loader
-from diptych.data.open import ALL, open_source
+from diptych.data.open import open_source
 from diptych.data.pack import Pack
 from diptych.data.pixels.views import Views
+from diptych.data.split_names import ALL
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.layers.normalise import Normalise
 

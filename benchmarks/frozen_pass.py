@@ -28,8 +28,9 @@ from _corpus import photograph
 from _measure import arguments, in_subprocess, show, write
 from diptych.core.allocator import keep_large_blocks
 from diptych.data.pixels.tower_inputs import read_tower_images
+from diptych.layers.backbone_folder import read_backbone
 from diptych.layers.frozen_pass import FrozenPass
-from diptych.layers.pretrained import ImageTower, read_backbone
+from diptych.layers.pretrained import ImageTower
 
 SIDES = ("transformers", "transformers, our allocator settings", "diptych, float32", "diptych, bfloat16")
 

@@ -37,7 +37,7 @@ SMALL = ["--threads", "1", "--loader_threads", "1", "--batch_size", "16"]
 def towers(folder: Path) -> list[str]:
     """A picture tower and a text tower of a layer each, as `transformers` folders."""
     pytest.importorskip("transformers")
-    from diptych.layers.pretrained import tiny_text_backbone, tiny_vision_backbone
+    from diptych.layers.backbone_folder import tiny_text_backbone, tiny_vision_backbone
 
     tokenizer = Tokenizer.fit(["a red circle left of a blue square"], 300)
     for name, model in (("image", tiny_vision_backbone()), ("text", tiny_text_backbone(tokenizer.vocab_size))):

@@ -8,8 +8,8 @@ from tiny_backbones import mobilenet
 from torch.nn import functional as F
 
 from diptych.core.errors import ConfigError
+from diptych.layers.backbone_folder import read_backbone
 from diptych.layers.feature_map import BackboneMap
-from diptych.layers.pretrained import read_backbone
 from diptych.layers.vision_transformer import VisionConfig, VisionTransformer
 
 SIDE, STRIDE = 64, 32

@@ -9,8 +9,8 @@ import torch
 from tiny_backbones import mobilenet, pictures
 
 from diptych.core.errors import CheckpointError, ConfigError
+from diptych.layers.backbone_folder import read_backbone, tiny_vision_backbone
 from diptych.layers.feature_map import BackboneMap, ConvMap, ConvMapConfig
-from diptych.layers.pretrained import read_backbone, tiny_vision_backbone
 
 HALF = (0.5, 0.5, 0.5)
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from tiny_backbones import vit
 
 from diptych.core.errors import CheckpointError
-from diptych.layers.pretrained import backbone_from_config, read_backbone
+from diptych.layers.backbone_folder import backbone_from_config, read_backbone
 
 WEIGHTS = "model.safetensors"
 

@@ -10,7 +10,8 @@ import torch
 from tiny_backbones import HF, LENGTHS, TOKENS, bert, mobilenet, pictures, saved, two_towers, vit
 
 from diptych.core.errors import CheckpointError
-from diptych.layers.pretrained import ImageTower, TextTower, Tower, backbone_from_config, read_backbone
+from diptych.layers.backbone_folder import backbone_from_config, read_backbone
+from diptych.layers.pretrained import ImageTower, TextTower, Tower
 
 
 def image_tower(folder: Path, **settings: Any) -> ImageTower:

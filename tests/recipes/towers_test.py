@@ -14,7 +14,7 @@ from diptych.data.derived.subset import Subset
 from diptych.data.pixels.tower_inputs import TowerImages
 from diptych.data.scenes.source import Scenes
 from diptych.data.words.tokenizer import Tokenizer
-from diptych.layers.pretrained import tiny_text_backbone, tiny_vision_backbone
+from diptych.layers.backbone_folder import tiny_text_backbone, tiny_vision_backbone
 from diptych.models.contrastive import locked_clip
 from diptych.recipes._towers import Towers, image_features, text_features
 

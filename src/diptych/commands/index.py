@@ -46,7 +46,7 @@ def _tars(path: str) -> list[str]:
         DataError: nothing.
     """
     from diptych.core.errors import DataError
-    from diptych.data.open import expand, is_pattern
+    from diptych.data.patterns import expand, is_pattern
 
     if Path(path).is_dir():
         found = sorted(map(str, Path(path).rglob("*.tar")))

@@ -24,8 +24,9 @@ def main(arguments: list[str]) -> int:
 
     from diptych.core.errors import ConfigError
     from diptych.data._pack_members import PictureFormat
-    from diptych.data.open import ALL, open_source
+    from diptych.data.open import open_source
     from diptych.data.pack import Pack
+    from diptych.data.split_names import ALL
 
     where = Path(options.source.partition("?")[0])
     if where.is_dir() and options.folder.resolve().is_relative_to(where.resolve()):

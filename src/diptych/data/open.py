@@ -16,25 +16,18 @@ the samples whose keys the file lists are the split "test", all others "train" (
 
 from __future__ import annotations
 
-import glob
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-import fsspec
-
 from diptych.core.errors import DataError, unknown_name
 from diptych.core.source import Source
 from diptych.data.derived.subset import Subset, read_keys, select_keys, unknown_keys
+from diptych.data.patterns import expand, is_pattern
 from diptych.data.sources._captions import CAPTION_FIELDS
-from diptych.data.sources._tar_index import reading
+from diptych.data.split_names import ALL, SPLITS, names_of, of_split, split_name, splits_of
 
-SPLITS = ("train", "val", "test")
-ALL = "all"
 _KINDS = "a tar, a folder, a table, a parquet file, 'hf:org/name' or 'scenes'"
-_ALSO = {"t10k": "test", "validation": "val", "valid": "val", "dev": "val"}
-"""Other words for a split: MNIST's files are named t10k."""
 
 
 def open_source(reference: str, split: str = ALL) -> Source:
@@ -53,7 +46,7 @@ def open_source(reference: str, split: str = ALL) -> Source:
     options = dict(parse_qsl(query.replace("+", "%2B"), keep_blank_values=True))  # a plus in a path is no space
     keys = options.pop("keys", None)
     held_out = options.pop("held_out", None)
-    split = _split_name(split)
+    split = split_name(split)
     source = _open(where, options, split) if held_out is None else _parted(where, options, split, Path(held_out))
     return source if keys is None else _listed(source, Path(keys), where, options, split)
 
@@ -115,8 +108,7 @@ def _open(where: str, options: Mapping[str, str], split: str) -> Source:
         from diptych.data.sources.huggingface import HuggingFaceSource
 
         split = "train" if split == ALL else split
-        words = [split, *(word for word, name in _ALSO.items() if name == split)]
-        return HuggingFaceSource(where.removeprefix("hf:"), words, fields)
+        return HuggingFaceSource(where.removeprefix("hf:"), names_of(split), fields)
     source = _open_files(where, split, fields)
     if len(source) == 0:
         raise _nothing_in(Path(where))
@@ -206,65 +198,10 @@ def _open_folder(folder: Path, split: str, fields: Sequence[str]) -> Source:
 def _inner(folder: Path) -> list[Path]:
     """The folders in it, when every one of them is named for a split (a class of things may be called "train")."""
     folders = sorted(path for path in folder.iterdir() if path.is_dir())
-    return folders if all(_split_name(path.name.lower()) in SPLITS for path in folders) else []
+    return folders if all(split_name(path.name.lower()) in SPLITS for path in folders) else []
 
 
 def _tars(paths: Sequence[str], split: str, fields: Sequence[str], where: str) -> Source:
     from diptych.data.sources.tar import TarSource
 
     return TarSource(of_split(paths, split, where), fields, name=where)
-
-
-def of_split(paths: Sequence[str], split: str, where: str) -> list[str]:
-    """The files whose name has the split as a word of its own; all of them when no name tells splits apart.
-
-    Raises:
-        DataError: the names tell splits apart, but not this one.
-    """
-    known = splits_of(paths)
-    if split == ALL or not known:
-        return list(paths)
-    if split not in known:
-        raise DataError(
-            f"{where} has no split '{split}': its files are of {', '.join(known)}; choose one of these, or name files"
-        )
-    return [path for path in paths if split in _words(path)]
-
-
-def splits_of(paths: Sequence[str]) -> list[str]:
-    """The splits that the names tell apart."""
-    words = {word for path in paths for word in _words(path)}
-    return [name for name in SPLITS if name in words]
-
-
-def _words(path: str) -> set[str]:
-    return {_split_name(word) for word in re.split(r"[^a-z0-9]+", Path(path).name.lower())}
-
-
-def _split_name(word: str) -> str:
-    return _ALSO.get(word, word)
-
-
-def is_pattern(where: str) -> bool:
-    """Whether it names several files, or files that are not local; a folder may be called "photos [1]"."""
-    return "://" in where or (any(mark in where for mark in "*[{") and not Path(where).exists())
-
-
-def expand(pattern: str) -> list[str]:
-    """The files of a pattern: *, [...] and {000..011}."""
-    ranged = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
-    if ranged:
-        low, high = ranged.groups()
-        numbers = [f"{i:0{len(low)}d}" for i in range(int(low), int(high) + 1)]
-        return [name for i in numbers for name in expand(pattern[: ranged.start()] + i + pattern[ranged.end() :])]
-    if "://" in pattern:
-        if not any(mark in pattern for mark in "*["):
-            return [pattern]
-        with reading(pattern):
-            files = fsspec.open_files(pattern)
-        found = [file.fs.unstrip_protocol(file.path) for file in files]
-    else:
-        found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  (absolute patterns)
-    if not found:
-        raise DataError(f"no file matches {pattern}")
-    return found

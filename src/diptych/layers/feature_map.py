@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diptych.core.errors import CheckpointError, ConfigError
+from diptych.layers.backbone_folder import backbone_from_config
 from diptych.layers.normalise import Normalise
-from diptych.layers.pretrained import Tower, backbone_from_config
+from diptych.layers.pretrained import Tower
 
 _GROUPS = 8
 

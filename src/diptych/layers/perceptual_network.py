@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diptych.core.errors import CheckpointError
-from diptych.layers.pretrained import Tower, read_backbone
+from diptych.layers.backbone_folder import read_backbone
+from diptych.layers.pretrained import Tower
 
 _SEED = 20180111
 

@@ -10,9 +10,9 @@ import torch
 from diptych.core.errors import ConfigError
 from diptych.data.batches.image_text import ImagePreprocessing
 from diptych.data.pixels.tower_inputs import read_tower_images
+from diptych.layers.backbone_folder import read_backbone
 from diptych.layers.backbone_patches import BackbonePatches
 from diptych.layers.feature_map import BackboneMap
-from diptych.layers.pretrained import read_backbone
 from diptych.layers.vision_transformer import VisionConfig, VisionTransformer
 from diptych.recipes._pairs import PairsRun
 from diptych.training.stages import Context

@@ -9,7 +9,8 @@ from diptych.capabilities.predictor import Predictor
 from diptych.commands.compare import print_table
 from diptych.core.errors import ConfigError
 from diptych.core.source import Source
-from diptych.data.open import open_source, splits_of
+from diptych.data.open import open_source
+from diptych.data.split_names import splits_of
 from diptych.evaluation.compare import Comparison, compare
 from diptych.evaluation.runner import evaluate
 

@@ -16,7 +16,7 @@ from diptych.data.pixels.images import ImagePreprocessing
 from diptych.data.pixels.tower_inputs import read_tower_images
 from diptych.data.words.chat import PlainTemplate, Template, read_template
 from diptych.data.words.tokenizer import Tokenizer
-from diptych.layers.pretrained import read_backbone
+from diptych.layers.backbone_folder import read_backbone
 from diptych.models.pretrained_backbone import llava
 from diptych.models.pretrained_backbone._language_folder import read_language
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures

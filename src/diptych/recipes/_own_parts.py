@@ -23,8 +23,8 @@ from diptych.data.derived.without import WithoutPictures
 from diptych.data.open import open_source
 from diptych.data.pixels.tower_inputs import read_tower_images
 from diptych.data.words.chat import PlainTemplate
+from diptych.layers.backbone_folder import read_backbone
 from diptych.layers.causal_block import CausalConfig
-from diptych.layers.pretrained import read_backbone
 from diptych.models.contrastive import clip
 from diptych.models.pretrained_backbone._llama import Llama, LlamaConfig, described, public_state
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures

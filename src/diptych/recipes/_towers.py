@@ -21,8 +21,9 @@ from diptych.data.cached.feature_rows import FeatureRows
 from diptych.data.pixels.images import image_of
 from diptych.data.pixels.tower_inputs import TowerImages, read_tower_images
 from diptych.data.words.tokenizer import Tokenizer
+from diptych.layers.backbone_folder import read_backbone
 from diptych.layers.frozen_pass import FrozenPass, Precision, exact
-from diptych.layers.pretrained import ImageTower, TextTower, read_backbone
+from diptych.layers.pretrained import ImageTower, TextTower
 from diptych.layers.weight_hash import weight_hash
 from diptych.models.contrastive import locked_clip
 from diptych.recipes._picture_rows import Pass, architecture_of, picture_rows

@@ -10,9 +10,9 @@ from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.batches.image_text import ImagePreprocessing
 from diptych.data.derived.episodes import EpisodeConfig
 from diptych.data.words.tokenizer import Tokenizer
+from diptych.layers.backbone_folder import model_of, transformers_for
 from diptych.layers.causal_block import CausalConfig
 from diptych.layers.connectors import ConnectorConfig
-from diptych.layers.pretrained import model_of, transformers_for
 from diptych.models.pretrained_backbone import frozen
 from diptych.models.pretrained_backbone._interleaved import plain_template
 from diptych.models.pretrained_backbone._language_folder import read_language

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from diptych.core.errors import ConfigError, DataError
-from diptych.data.open import has_training_split, of_split, open_source
+from diptych.data.open import has_training_split, open_source
+from diptych.data.split_names import of_split
 
 
 def write_idx(folder: Path, prefix: str, count: int, value: int, packed: bool = True) -> None:

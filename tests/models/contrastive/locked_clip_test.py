@@ -17,7 +17,7 @@ from diptych.core.task import Features
 from diptych.data.batches.features import TowerBatch, TowerProcessor, TowerTexts
 from diptych.data.pixels.tower_inputs import TowerImages
 from diptych.data.words.tokenizer import Tokenizer
-from diptych.layers.pretrained import tiny_text_backbone, tiny_vision_backbone
+from diptych.layers.backbone_folder import tiny_text_backbone, tiny_vision_backbone
 from diptych.models.contrastive.locked_clip import (
     Config,
     LockedClipPredictor,

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from diptych.core.losses import IGNORED
 from diptych.data.batches.conversation_batch import ConversationBatch
+from diptych.layers.backbone_folder import tiny_vision_backbone
 from diptych.layers.connectors import ConnectorConfig, Resampler
 from diptych.layers.gated_cross_attention import GatedCrossConfig
-from diptych.layers.pretrained import tiny_vision_backbone
 from diptych.models.pretrained_backbone._crossed import Crossed
 from diptych.models.pretrained_backbone._llama import llama_of
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures

@@ -22,9 +22,9 @@ from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.pixels.images import CLIP_MEAN, CLIP_STD, ImagePreprocessing
 from diptych.data.words.chat import PlainTemplate
 from diptych.data.words.tokenizer import Tokenizer
+from diptych.layers.backbone_folder import tiny_vision_backbone
 from diptych.layers.causal_block import CausalConfig
 from diptych.layers.connectors import ConnectorConfig
-from diptych.layers.pretrained import tiny_vision_backbone
 from diptych.models.pretrained_backbone import llava
 from diptych.models.pretrained_backbone._language_model import LanguageModel
 from diptych.models.pretrained_backbone._llama import Llama, LlamaConfig

@@ -29,16 +29,9 @@ from diptych.core.task import Features, GlobalTask, LocalOutput
 from diptych.data.batches.features import TowerBatch, TowerProcessor, TowerTexts
 from diptych.data.pixels.tower_inputs import TowerImages
 from diptych.data.words.tokenizer import Tokenizer
+from diptych.layers.backbone_folder import backbone_from_config, tiny_text_backbone, tiny_vision_backbone
 from diptych.layers.feature_head import FeatureHead
-from diptych.layers.pretrained import (
-    ImageReadout,
-    ImageTower,
-    TextReadout,
-    TextTower,
-    backbone_from_config,
-    tiny_text_backbone,
-    tiny_vision_backbone,
-)
+from diptych.layers.pretrained import ImageReadout, ImageTower, TextReadout, TextTower
 from diptych.models._batches import batches
 from diptych.models._model_predictor import ModelPredictor
 from diptych.objectives.contrastive import CLIP_SCALE_INIT, CLIP_SCALE_MAX, info_nce

@@ -42,9 +42,9 @@ from diptych.data.pixels.region_detector import FolderDetector
 from diptych.data.pixels.regions import RegionConfig
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.data.words.word_masking import MaskedWords, mask_words
+from diptych.layers.backbone_folder import backbone_from_config
 from diptych.layers.bert import BertConfig
 from diptych.layers.feature_map import BackboneMap, BackboneMapConfig, ConvMapConfig
-from diptych.layers.pretrained import backbone_from_config
 from diptych.models._check_texts import check_texts
 from diptych.models._fill_text import Places, fill_text
 from diptych.models._model_predictor import ModelPredictor

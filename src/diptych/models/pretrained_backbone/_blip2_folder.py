@@ -15,7 +15,7 @@ from diptych.data.batches.conversation_reader import ConversationConfig
 from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.words.chat import PromptTemplate
 from diptych.data.words.tokenizer import Tokenizer
-from diptych.layers.pretrained import transformers_for
+from diptych.layers.backbone_folder import transformers_for
 from diptych.layers.qformer import QFormerConfig
 from diptych.models._public_folder import read_json, read_preprocessing, read_weights
 from diptych.models._weight_tables import load_into, read

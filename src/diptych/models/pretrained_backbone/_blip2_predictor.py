@@ -23,7 +23,7 @@ from diptych.data.batches.image_text import ImageTextConfig, ImageTextProcessor
 from diptych.data.pixels.images import ImagePreprocessing
 from diptych.data.words.tokenizer import Tokenizer, pad_tokens
 from diptych.decoding.texts import written_texts
-from diptych.layers.pretrained import backbone_from_config
+from diptych.layers.backbone_folder import backbone_from_config
 from diptych.models._batches import batches, seeded_batches
 from diptych.models._model_predictor import ModelPredictor
 from diptych.models.generative._captioning import Beginning, beginning_of, joined, likelihood_rows

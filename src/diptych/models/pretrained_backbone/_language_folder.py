@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.core.errors import CheckpointError
-from diptych.layers.pretrained import UNREADABLE, quiet, transformers_for
+from diptych.layers.backbone_folder import UNREADABLE, quiet, transformers_for
 from diptych.models._public_folder import read_json, read_weights
 from diptych.models.pretrained_backbone._encoder_decoder import EncoderDecoder, untie
 from diptych.models.pretrained_backbone._language_model import LanguageModel

@@ -20,8 +20,8 @@ from diptych.core.errors import ConfigError
 from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.words.chat import IMAGE, JinjaTemplate, PlainTemplate, Template
 from diptych.data.words.tokenizer import Tokenizer
+from diptych.layers.backbone_folder import quiet, transformers_for
 from diptych.layers.connectors import ConnectorConfig
-from diptych.layers.pretrained import quiet, transformers_for
 from diptych.models._public_folder import write_json, write_preprocessing
 from diptych.models.pretrained_backbone._language_model import LanguageModel
 from diptych.models.pretrained_backbone._llama import Llama, described, public_state

@@ -17,8 +17,8 @@ from diptych.data.batches.conversation_batch import ConversationBatch
 from diptych.data.batches.conversation_reader import ConversationConfig
 from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.words.tokenizer import Tokenizer
+from diptych.layers.backbone_folder import backbone_from_config
 from diptych.layers.connectors import Connector, ConnectorConfig
-from diptych.layers.pretrained import backbone_from_config
 from diptych.models.pretrained_backbone._adapted_language import adapted
 from diptych.models.pretrained_backbone._conversation_predictor import ConversationPredictor
 from diptych.models.pretrained_backbone._language_folder import language_from_config

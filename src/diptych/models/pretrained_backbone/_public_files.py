@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from diptych.core.errors import CheckpointError
-from diptych.layers.pretrained import UNREADABLE, quiet, transformers_for
+from diptych.layers.backbone_folder import UNREADABLE, quiet, transformers_for
 
 _PICTURES_ALONE = ("image_processor", "tokenizer")
 

@@ -9,7 +9,7 @@ import torch
 
 from diptych.core.sample import Sample
 from diptych.data.words.tokenizer import Tokenizer
-from diptych.layers.pretrained import transformers_for
+from diptych.layers.backbone_folder import transformers_for
 from diptych.models.pretrained_backbone._public_files import Public
 
 TEMPLATE = (

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from diptych.core.sampling import TextSampling
 from diptych.decoding.write import choose
-from diptych.layers.pretrained import transformers_for
+from diptych.layers.backbone_folder import transformers_for
 from diptych.models.pretrained_backbone._public_reader import Reader
 from diptych.models.pretrained_backbone._public_rows import Row, joined
 

@@ -10,8 +10,8 @@ from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.pixels.images import ImagePreprocessing
 from diptych.data.words.chat import PlainTemplate
 from diptych.data.words.tokenizer import Tokenizer
+from diptych.layers.backbone_folder import tiny_vision_backbone, transformers_for
 from diptych.layers.causal_block import CausalConfig
-from diptych.layers.pretrained import tiny_vision_backbone, transformers_for
 from diptych.models.pretrained_backbone._encoder_decoder import EncoderDecoder
 from diptych.models.pretrained_backbone._llama import Llama, LlamaConfig
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures

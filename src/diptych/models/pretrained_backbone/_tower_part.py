@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.core.errors import CheckpointError
-from diptych.layers.pretrained import model_of, one_side, quiet, transformers_for
+from diptych.layers.backbone_folder import model_of, one_side, quiet, transformers_for
 from diptych.models._weight_tables import load_into
 
 

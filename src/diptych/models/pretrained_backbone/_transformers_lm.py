@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from diptych.adapters.prefix import KeySizes
 from diptych.core.errors import ConfigError, TextTooLong
 from diptych.decoding.decoder import Decoder
-from diptych.layers.pretrained import transformers_for
+from diptych.layers.backbone_folder import transformers_for
 from diptych.models.pretrained_backbone._language_model import CausalModel, KeyedModel, Known, Words
 
 _PROBED = 5

@@ -25,7 +25,7 @@ from diptych.data.batches.conversations import ConversationProcessor
 from diptych.data.batches.image_text import ImageTextConfig, ImageTextProcessor
 from diptych.data.words.tokenizer import Tokenizer
 from diptych.decoding.write import write
-from diptych.layers.pretrained import backbone_from_config
+from diptych.layers.backbone_folder import backbone_from_config
 from diptych.models._batches import seeded_batches
 from diptych.models.generative import stable_diffusion
 from diptych.models.generative._diffusion_predictor import SAMPLED, require_diffusion

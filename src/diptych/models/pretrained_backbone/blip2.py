@@ -32,7 +32,7 @@ from diptych.data.batches.image_text import (
     TextPreprocessing,
 )
 from diptych.data.words.tokenizer import Tokenizer, text_labels
-from diptych.layers.pretrained import tiny_vision_backbone
+from diptych.layers.backbone_folder import tiny_vision_backbone
 from diptych.layers.qformer import QFormerConfig
 from diptych.models.pretrained_backbone._blip2_module import TEMPERATURE, Blip2, Config, check_fit
 from diptych.models.pretrained_backbone._blip2_predictor import Blip2Predictor

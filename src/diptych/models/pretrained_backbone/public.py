@@ -33,7 +33,7 @@ from diptych.core.sampling import TextSampling
 from diptych.core.task import Task
 from diptych.core.visual import Image, as_image
 from diptych.data.words.chat import IMAGE
-from diptych.layers.pretrained import transformers_for
+from diptych.layers.backbone_folder import transformers_for
 from diptych.models._batches import batches, seeded_batches
 from diptych.models.pretrained_backbone._answers import answers, reading_a_prompt
 from diptych.models.pretrained_backbone._public_files import Public, public_from_config, read_public, write_public
