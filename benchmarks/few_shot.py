@@ -23,8 +23,9 @@ from _few_shot_runs import METHODS, Pictures, accuracy, adapted_model, forgotten
 from _measure import arguments, show, write
 from diptych.adapters.frozen import parameter_counts
 from diptych.capabilities.load import load
-from diptych.data.derived.few_shot import classes_of, labelled_parts
+from diptych.data.derived.few_shot import classes_of
 from diptych.data.derived.subset import hold_out
+from diptych.data.labelled import labelled_parts
 from diptych.recipes.few_shot import FewShotRun, Method, few_shot
 from diptych.training.run import Budget
 

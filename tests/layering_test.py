@@ -1,6 +1,7 @@
 """Who may import whom (docs/architecture.md): every import is read, lazy ones too."""
 
 import ast
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,21 @@ def test_no_two_rooms_import_each_other() -> None:
         if (target := room_of(module)) not in {None, room}
     }
     assert not {frozenset(arrow) for arrow in arrows if (arrow[1], arrow[0]) in arrows}
+
+
+def test_no_two_folders_of_a_room_import_each_other() -> None:
+    def folder_of(parts: Sequence[str]) -> str | None:
+        return "/".join(parts[:2]) if len(parts) > 1 and PACKAGE.joinpath(*parts[:2]).is_dir() else None
+
+    arrows = {
+        (folder, target)
+        for path in PACKAGE.rglob("*.py")
+        if (folder := folder_of(path.relative_to(PACKAGE).parts))
+        for module in imported_modules(path)
+        if (target := folder_of(module.split(".")[1:])) and target != folder
+    }
+    inside = {(one, other) for one, other in arrows if one.partition("/")[0] == other.partition("/")[0]}
+    assert inside and not {frozenset(arrow) for arrow in inside if (arrow[1], arrow[0]) in inside}
 
 
 def test_model_files_build_on_one_another_without_cycles() -> None:

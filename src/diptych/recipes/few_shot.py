@@ -17,7 +17,8 @@ from diptych.adapters.context import ContextConfig
 from diptych.adapters.lora import LoraConfig
 from diptych.capabilities.load import load
 from diptych.core.errors import ConfigError
-from diptych.data.derived.few_shot import Labelled, classes_of, labelled_parts, shots
+from diptych.data.derived.few_shot import classes_of, shots
+from diptych.data.labelled import Labelled, labelled_parts
 from diptych.data.pixels.views import Views
 from diptych.models.contrastive import adapted, cocoop, linear_classifier
 from diptych.models.contrastive._on_base import OnBaseTask, adaptable, class_processor

@@ -23,12 +23,13 @@ from diptych.data.batches.image_text import (
 )
 from diptych.data.derived.mixture import Mixture
 from diptych.data.derived.subset import hold_out
+from diptych.data.derived.without import WithoutTurns
 from diptych.data.loading.loader import Loader
-from diptych.data.loading.shards import shards_of
 from diptych.data.open import open_source
 from diptych.data.pack import Pack
 from diptych.data.pixels.tower_inputs import TowerImages
 from diptych.data.scenes.source import Scenes
+from diptych.data.shards import shards_of
 from diptych.data.sources.tar import TarSource
 from diptych.data.words.tokenizer import Tokenizer
 
@@ -118,6 +119,5 @@ def test_a_source_counts_its_shards(tmp_path: Path) -> None:
     assert isinstance(tars, TarSource)
     rest, held = hold_out(tars, 5)
     both: Source = Mixture([rest, KeysOnly(tars)], [1, 1])
-    assert [shards_of(one) for one in (scenes, Scenes("train", 3), tars, held, KeysOnly(rest), both)] == [
-        0, 0, 3, 3, 3, 6,
-    ]  # fmt: skip
+    derived: list[Source] = [tars, held, KeysOnly(rest), WithoutTurns(held), both]
+    assert [shards_of(one) for one in (scenes, Scenes("train", 3), *derived)] == [0, 0, 3, 3, 3, 3, 6]

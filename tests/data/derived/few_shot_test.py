@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from diptych.core.errors import ConfigError, DataError
-from diptych.data.derived.few_shot import classes_of, labelled_parts, shots
+from diptych.data.derived.few_shot import classes_of, shots
+from diptych.data.labelled import labelled_parts
 from diptych.data.open import open_source
 
 PICTURES = {"cat": 9, "dog": 7, "owl": 5}

@@ -26,10 +26,10 @@ from diptych.core.seeding import Draw
 from diptych.core.visual import Image, Pixels
 from diptych.data.batches.image_text import ImageTextBatch, ImageTextConfig, ImageTextProcessor
 from diptych.data.batches.row_batch import cut, on_device
-from diptych.data.loading.stopwatch import spent
 from diptych.data.pixels.decode import decode
 from diptych.data.pixels.images import fill_pixels, image_of
 from diptych.data.pixels.views import Views
+from diptych.data.stopwatch import spent
 from diptych.data.words.text_augment import TextAugmentation, augmented
 from diptych.data.words.tokenizer import Tokenizer
 

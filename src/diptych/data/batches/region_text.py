@@ -23,11 +23,11 @@ from diptych.core.visual import Box, Image, as_image
 from diptych.data.batches.image_text import ImageTextConfig, ImageTextProcessor, TextPreprocessing
 from diptych.data.batches.other_captions import OtherCaptions
 from diptych.data.batches.region_batch import Pictures, RegionTextBatch
-from diptych.data.loading.stopwatch import spent
 from diptych.data.pixels.decode import decode
 from diptych.data.pixels.geometry import squash_into
 from diptych.data.pixels.images import ImagePreprocessing, image_of
 from diptych.data.pixels.regions import Boxes, Detector, RegionConfig, mirrored, regions_of
+from diptych.data.stopwatch import spent
 from diptych.data.words.cloze import MASK
 from diptych.data.words.tokenizer import Tokenizer, pad_tokens, read_back
 

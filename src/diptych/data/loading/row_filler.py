@@ -17,7 +17,7 @@ from diptych.core.processor import BadSample, Processor
 from diptych.core.seeding import Draw, hash_to_int
 from diptych.core.source import Source
 from diptych.data.loading.buffers import Arrays
-from diptych.data.loading.stopwatch import spent
+from diptych.data.stopwatch import spent
 
 _MOST_ATTEMPTS = 20
 """Bad samples in a row that one place in a batch puts up with."""

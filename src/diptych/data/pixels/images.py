@@ -21,11 +21,11 @@ from diptych.core.processor import BadSample
 from diptych.core.sample import Sample
 from diptych.core.seeding import Draw
 from diptych.core.visual import Image, Pixels, as_image
-from diptych.data.loading.stopwatch import spent
 from diptych.data.pixels.decode import decode
 from diptych.data.pixels.geometry import centre_crop_into, squash_into
 from diptych.data.pixels.resize import Kernel
 from diptych.data.pixels.views import Views, view_into
+from diptych.data.stopwatch import spent
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from diptych.core.processor import Previewing
 from diptych.core.source import Source
 from diptych.core.task import Batch
-from diptych.data.loading.shards import shards_of
+from diptych.data.shards import shards_of
 from diptych.training.flops import step_flops
 from diptych.training.preflight.machine import finished, free_disk, memory_of, peak_memory, size_of
 from diptych.training.preflight.scratch_run import Tell
