@@ -15,17 +15,17 @@ from diptych.models.pretrained_backbone import flamingo
 from diptych.models.pretrained_backbone._interleaved import plain_template
 from diptych.models.pretrained_backbone._llama import LlamaConfig
 from diptych.models.pretrained_backbone._prefixed import Trained
+from diptych.recipes._captions_and_episodes import CaptionsAndEpisodes
 from diptych.recipes._earlier_stage import EarlierStage
 from diptych.recipes._own_parts import END
 from diptych.recipes._prefix_parts import read_parts
-from diptych.recipes._taking_turns import TakingTurns
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget
 from diptych.training.stages import Context, Stage, Train
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlamingoRun(TakingTurns):
+class FlamingoRun(CaptionsAndEpisodes):
     """A tower and a language model, given or trained first and frozen for good, and what stands between them."""
 
     model: flamingo.Config = field(default_factory=flamingo.Config)

@@ -18,9 +18,9 @@ from diptych.models.pretrained_backbone._interleaved import plain_template
 from diptych.models.pretrained_backbone._language_folder import read_language
 from diptych.models.pretrained_backbone._llama import LlamaConfig
 from diptych.models.pretrained_backbone._patch_features import PatchFeatures
+from diptych.recipes._captions_and_episodes import CaptionsAndEpisodes
 from diptych.recipes._earlier_stage import EarlierStage
 from diptych.recipes._own_parts import END
-from diptych.recipes._taking_turns import TakingTurns
 from diptych.training.optimizer import AdamWConfig, WarmupCosine
 from diptych.training.run import Budget
 from diptych.training.stages import Context, Stage, Train
@@ -51,7 +51,7 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrozenRun(TakingTurns):
+class FrozenRun(CaptionsAndEpisodes):
     """A language model, given or trained first and frozen for good, and an encoder that learns to speak to it."""
 
     model: frozen.Config = field(default_factory=frozen.Config)

@@ -1,7 +1,7 @@
-"""What recipes share whose documents are pictures and texts in turns: captions, and episodes of invented words.
+"""Runs on captions and on episodes of invented words, documents in which pictures and texts alternate.
 
-Their own language model has read the same with descriptions in the place of pictures: captions told and said again, and
-episodes. So it knows how to look back for what a word stood beside, and what is learned later is to see.
+Their own language model was trained on the same with descriptions in the place of pictures: captions for captions, and
+episodes. So it knows how to look back for what a word stood beside, and what remains to be learned is to see.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _REPORTED = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class TakingTurns(OwnParts):
+class CaptionsAndEpisodes(OwnParts):
     """A run on captions and episodes.
 
     Attributes:
