@@ -182,7 +182,7 @@ def test_preprocessing_that_would_be_done_otherwise_is_refused(tmp_path: Path, c
 
 
 def test_a_path_that_is_not_there_is_one_sentence() -> None:
-    assert sentence("./no/such/folder", CheckpointError) == "no model at ./no/such/folder"
+    assert sentence("./no/such/folder", CheckpointError).startswith("no model at ./no/such/folder: name a run folder,")
 
 
 def test_a_hub_id_without_a_connection_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,10 @@ def _configuration(path: Path) -> dict[str, Any]:
 
 def _from_hub(reference: str) -> Path:
     if reference.count("/") != 1 or reference.startswith((".", "/", "~")):
-        raise CheckpointError(f"no model at {reference}")
+        raise CheckpointError(
+            f"no model at {reference}: name a run folder, a model folder, a folder of transformers, diffusers or "
+            f"open_clip, or a hub id (org/name)"
+        )
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
