@@ -21,7 +21,7 @@ from diptych.core.source import Source
 from diptych.data.open import has_training_split, open_source
 from diptych.evaluation.benchmark import BenchmarkModule, Records
 from diptych.evaluation.files import AnnotationFolder
-from diptych.evaluation.weights_hash import weights_hash
+from diptych.evaluation.model_hash import model_hash
 
 
 def evaluate(
@@ -59,7 +59,7 @@ def evaluate(
     modules = {name: benchmark_module(name) for name in benchmarks}
     for module in modules.values():
         _require_verbs(predictor, module)
-    identity = model_hash(predictor)
+    identity = model_hash(predictor.module)
     results = []
     for name, module in modules.items():
         reference = data if isinstance(data, str) else module.DATA if data is None else ""
@@ -150,8 +150,3 @@ def _counts(records: Records, source: Source) -> Counts:
     evaluated = sum(one == "ok" for one in status.values())
     skipped = sum(one.startswith("skipped") for one in status.values())
     return Counts(evaluated, len(status) - evaluated - skipped, skipped)
-
-
-def model_hash(model: Predictor) -> str:
-    """A hash of the model's weights."""
-    return weights_hash(model.module)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from diptych.core.errors import CheckpointError, ConfigError, MissingExtra
-from diptych.evaluation.weights_hash import weights_hash
+from diptych.evaluation.model_hash import model_hash
 
 _UNREADABLE = (OSError, ValueError, KeyError, RuntimeError)
 
@@ -94,7 +94,7 @@ class TextJudge:
         return {
             "model": self._reference,
             "revision": self._revision or "a local folder",
-            "weights": weights_hash(self._model),
+            "weights": model_hash(self._model),
             "chat_template": hashlib.sha256(str(template).encode()).hexdigest()[:16] if template else "none",
         }
 

@@ -1,4 +1,4 @@
-"""A hash of weights: which model a number is of."""
+"""Which model a result is of."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import hashlib
 from torch import nn
 
 
-def weights_hash(module: nn.Module) -> str:
-    """Of every parameter and buffer in float32, by name; the same on every device."""
+def model_hash(module: nn.Module) -> str:
+    """A hash of every parameter and buffer, by name and as float32: the same on every device, whatever is stored."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode())
