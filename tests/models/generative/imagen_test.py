@@ -98,6 +98,34 @@ def test_what_is_enlarged_has_the_noise_of_its_level(task: imagen.ImagenTask) ->
     torch.testing.assert_close(found[1], noised(clean[1:], noise[1:], model.kept_S[300:301])[0])
 
 
+def test_what_a_smaller_picture_lacks_is_asked_for_in_units_and_added_again(task: imagen.ImagenTask) -> None:
+    model = task.model
+    picture = torch.rand(2, 3, 16, 16) * 2 - 1
+    smaller = model.at_size(picture, 0)
+    detail = model.detail_of(picture, smaller, 1)
+    torch.testing.assert_close(detail * task.config.detail, picture - model.larger(smaller, 1))
+    torch.testing.assert_close(model.picture_of(detail, smaller, 1), picture)
+    assert model.picture_of(detail + 100, smaller, 1).max() == 1
+    whole = imagen.ImagenTask(replace(task.config, detail=0.0), task.processor).model
+    assert whole.detail_of(picture, smaller, 1) is picture and whole.picture_of(picture, smaller, 1) is picture
+
+
+@pytest.mark.parametrize("detail", [0.15, 0.0])
+def test_a_stage_that_knows_the_answer_gives_the_picture(task: imagen.ImagenTask, detail: float) -> None:
+    one = imagen.ImagenTask(replace(task.config, detail=detail), task.processor).predictor()
+    picture = torch.rand(1, 3, 16, 16) * 2 - 1
+    smaller = one.module.at_size(picture, 0)
+    wanted = one.module.detail_of(picture, smaller, 1)
+
+    def knowing(stage: int, rows: torch.Tensor, steps: torch.Tensor, *more: Any) -> torch.Tensor:
+        kept = one.module.kept_S[steps].view(-1, 1, 1, 1)
+        return (kept.sqrt() * rows - wanted) / (1 - kept).sqrt()  # v of these rows
+
+    one.module.forward = knowing  # type: ignore[method-assign,assignment]
+    made = one.enlarge(1, ["a red circle"], [1], ImageSampling(guidance=1.0, steps=4), smaller)
+    torch.testing.assert_close(made, picture, rtol=0.0, atol=1e-3)
+
+
 def test_levels_are_even_between_none_and_the_most(task: imagen.ImagenTask) -> None:
     levels = task._levels(list(range(4000)))
     assert levels.min() == -1 and 480 <= int(levels.max()) < 500
@@ -152,6 +180,7 @@ def test_a_cascade_that_is_none_is_refused(task: imagen.ImagenTask) -> None:
         ({"stages": (config.stages[1], *config.stages[1:])}, "each larger"),
         ({"width": 48}, "vector of 48"),
         ({"level": 0.9}, "at most augment"),
+        ({"detail": -0.1}, "detail -0.1"),
     ):
         with pytest.raises(ConfigError, match=said):
             replace(config, **change)

@@ -67,6 +67,8 @@ class Config(ModelConfig):
         sampler: dynamic thresholding is its `threshold`.
         augment: the most noise, as a share of the schedule, that the smaller picture is given in training.
         level: the share of it at sampling.
+        detail: where above 0, stages that enlarge are asked for the difference to the smaller picture made larger, in
+            units of so much: their errors are then so much smaller in the picture. 0 for the picture itself.
         drop: share of the samples that are trained without their text, for guidance.
         steps: of sampling in each stage, where a caller says nothing.
     """
@@ -83,6 +85,7 @@ class Config(ModelConfig):
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     augment: float = 0.5
     level: float = 0.1
+    detail: float = 0.0
     drop: float = 0.1
     steps: int = 100
 
@@ -101,10 +104,10 @@ class Config(ModelConfig):
                 raise ConfigError(f"a U-Net that reads tokens of width {unet.text} does not fit a text of {self.width}")
         if not self.t5 and (self.text.width != self.width or self.text.causal):
             raise ConfigError(f"our text encoder must be {self.width} wide, and not causal")
-        if not 0 <= self.level <= self.augment <= 1 or not 0 <= self.drop < 1 or self.steps < 1:
+        if not 0 <= self.level <= self.augment <= 1 or not 0 <= self.drop < 1 or self.steps < 1 or self.detail < 0:
             raise ConfigError(
                 f"level {self.level} must be at most augment {self.augment}, both shares, drop {self.drop} a share, "
-                f"and steps {self.steps} at least 1"
+                f"steps {self.steps} at least 1, and detail {self.detail} 0 or more"
             )
 
     @classmethod
@@ -117,7 +120,7 @@ class Config(ModelConfig):
         )
         text = TextConfig(vocab_size, 64, 96, 3, 3, 384, causal=False)
         sampler = SamplerConfig("ddim", "trailing", eta=1.0, clean_end=True, threshold=0.995)
-        return cls(stages, text, t5=False, width=96, prediction="v_prediction", sampler=sampler, steps=25)
+        return cls(stages, text, t5=False, width=96, prediction="v_prediction", sampler=sampler, detail=0.15, steps=25)
 
     def with_vocabulary(self, size: int) -> Self:
         """The same sizes for another tokenizer."""
@@ -168,6 +171,23 @@ class Imagen(nn.Module):
         """Prepared pictures at a stage's size."""
         return resized(pixels_BCHW, self.config.stages[stage].size)
 
+    def larger(self, smaller_BCHW: Tensor, stage: int) -> Tensor:
+        """The smaller picture at a stage's size, smoothly."""
+        size = self.config.stages[stage].size
+        return F.interpolate(smaller_BCHW, size=(size, size), mode="bilinear", align_corners=False)
+
+    def detail_of(self, picture_BCHW: Tensor, smaller_BCHW: Tensor, stage: int) -> Tensor:
+        """What a stage that enlarges is asked for: the picture, or what the smaller one lacks of it."""
+        if not self.config.detail:
+            return picture_BCHW
+        return (picture_BCHW - self.larger(smaller_BCHW, stage)) / self.config.detail
+
+    def picture_of(self, detail_BCHW: Tensor, smaller_BCHW: Tensor, stage: int) -> Tensor:
+        """The other way round; where there is a smaller picture below it, within -1 and 1."""
+        if not self.config.detail:
+            return detail_BCHW
+        return (self.larger(smaller_BCHW, stage) + self.config.detail * detail_BCHW).clamp(-1, 1)
+
     def enlarged(self, smaller_BCHW: Tensor, stage: int, levels_B: Tensor, noise_BCHW: Tensor) -> Tensor:
         """The smaller picture at a stage's size, with noise: what the stage is shown.
 
@@ -175,9 +195,7 @@ class Imagen(nn.Module):
             levels_B: the step of the schedule whose noise it has; below 0 for none.
             noise_BCHW: at the stage's size.
         """
-        larger_BCHW = F.interpolate(
-            smaller_BCHW, size=(self.config.stages[stage].size,) * 2, mode="bilinear", align_corners=False
-        )
+        larger_BCHW = self.larger(smaller_BCHW, stage)
         none_B111 = (levels_B < 0)[:, None, None, None]
         return torch.where(none_B111, larger_BCHW, noised(larger_BCHW, noise_BCHW, self.kept_S[levels_B.clamp(min=0)]))
 

@@ -8,7 +8,8 @@ the stage before gets wrong (section 2.4). Every stage is trained by itself. At 
 noise seems to hide is thresholded dynamically (section 2.3).
 
 Departures: the U-Net of Stable Diffusion with a pooled text added to the time, not the Efficient U-Net; three stages of
-any size.
+any size; `detail`, which the tiny sizes use: stages that enlarge may be asked for what the smaller picture lacks, as in
+SRDiff (Li et al. 2021, arXiv 2104.14951). It is no picture, so that no thresholding is made of it; the sum is clipped.
 
 B batch, N rows, C colours, H height, W width.
 """
@@ -101,6 +102,7 @@ class ImagenTask(Task[ImageTextBatch]):
             levels_B = self._levels(seeds).to(clean.device)
             smaller = model.at_size(pixels_BCHW, stage - 1)
             shown = model.enlarged(smaller, stage, levels_B, drawn_noise(seeds, clean, "augmentation"))
+            clean = model.detail_of(clean, smaller, stage)
         said = model(stage, noised(clean, noise, kept_B), steps_B, told, shown, levels_B)
         errors_B = squared_error(said, target(clean, noise, kept_B, config.prediction))
         return Part(errors_B.sum(), len(seeds))
@@ -176,12 +178,13 @@ class ImagenPredictor(DiffusionPredictor[Config, Imagen, Told]):
         """One stage's pictures, prepared; of the smaller ones where it is not the first."""
         config, size = self.config, self.config.stages[stage].size
         own = [hash_to_int("stage", stage, seed) for seed in seeds]
-        shown, levels_N = None, None
+        sampler, shown, levels_N = config.sampler, None, None
         if smaller_NCHW is not None:
             level = int(config.level * config.schedule.steps) - 1
             levels_N = torch.full((len(texts),), level, device=self.device)
             rows = smaller_NCHW.new_zeros(len(texts), 3, size, size)
             shown = self.module.enlarged(smaller_NCHW, stage, levels_N, drawn_noise(own, rows, "augmentation"))
+            sampler = replace(sampler, clip=False, threshold=0.0) if config.detail else sampler
         weight = config.stages[stage].guidance if sampling.guidance is None else sampling.guidance
         told = self.tell(streams(texts, weight))
 
@@ -191,11 +194,9 @@ class ImagenPredictor(DiffusionPredictor[Config, Imagen, Told]):
             said: Tensor = self.module(stage, rows_N, steps_N, told, *beside)
             return said
 
-        like, steps = next(self.module.parameters()), sampling.steps or config.steps
-        shape = (3, size, size)
-        return sample(
-            config.sampler, config.schedule.betas(), config.prediction, guided(say, weight), shape, steps, own, like
-        )
+        like, steps, betas = next(self.module.parameters()), sampling.steps or config.steps, config.schedule.betas()
+        made = sample(sampler, betas, config.prediction, guided(say, weight), (3, size, size), steps, own, like)
+        return made if smaller_NCHW is None else self.module.picture_of(made, smaller_NCHW, stage)
 
     def save_files(self, folder: Path) -> None:
         super().save_files(folder)
