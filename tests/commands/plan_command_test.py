@@ -55,8 +55,8 @@ def test_earlier_stages_have_rows_of_their_own(
 def test_every_recipe_is_planned(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every model is followed, through every stage, without a formula for it."""
     monkeypatch.chdir(tmp_path)
-    data = recipe(name).data  # few of its own: episodes ask for scenes of one object
-    data += f"{'&' if '?' in data else '?'}count=96"
+    data = recipe(name).data  # some of its own: an episode takes five pictures of a colour and a shape
+    data += f"{'&' if '?' in data else '?'}count=600"
     fields = [*SMALL[:4], "--data", data, "--batch_size", "16", "--gpus", "2xL40S", "--out", "plan.json"]
     assert main(["plan", name, *fields]) == 0
     for stage in json.loads(Path("plan.json").read_text())["stages"]:
