@@ -86,7 +86,9 @@ def our_step(state: dict[str, Tensor], precision: str, after: bool = False) -> S
     """
     config = _our_config()
     settings = ImageTextConfig(ImagePreprocessing(SIZE), TextPreprocessing(CONTEXT, pad_to_max=True))
-    processor = ImageTextProcessor(settings, Tokenizer.fit(["a caption"], 300))
+    tokenizer = Tokenizer.fit(["a caption"], 300)  # of which nothing is used: rows come as tokens
+    tokenizer.pad_id = config.text.pad_id
+    processor = ImageTextProcessor(settings, tokenizer)
     task = coca.CocaTask(replace(config, text_end="after") if after else config, processor)
     task.model.load_state_dict(read(public.entries(config), public.unpacked(state), Path("open_clip")))
     return task_step(task.train(), precision, whole_rows=not after)
