@@ -11,6 +11,7 @@ of queries, keys and values, which is one matrix (so A is shared by the three), 
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -95,6 +96,7 @@ def peft_for(purpose: str) -> Any:
     Raises:
         MissingExtra: it is not installed.
     """
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft loads it, and it asks for kernels of a hub
     try:
         import peft
     except ModuleNotFoundError as error:

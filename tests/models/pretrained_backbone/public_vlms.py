@@ -176,7 +176,7 @@ def qwen2_5_vl(folder: Path) -> Any:
 
 def _qwen(folder: Path, configuration: Any, model: Any, vision: dict[str, Any]) -> Any:
     places = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>")
-    tokenizer = words(*places)
+    tokenizer = words(*places, "<|object_ref_start|>", "<|object_ref_end|>")
     ids = dict(zip(("vision_start_token_id", "image_token_id", "vision_end_token_id", "video_token_id"),
                    tokenizer.convert_tokens_to_ids(list(places)), strict=True))  # fmt: skip
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}

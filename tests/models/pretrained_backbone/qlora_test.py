@@ -66,6 +66,7 @@ def ours_and_theirs(folder: Path, twice: bool) -> tuple[LanguageModel, Any, dict
     return ours, theirs, table
 
 
+@pytest.mark.parity(("llava", "minigpt_v2"), "peft on transformers in 4 bits", "QLoRA's logits, gradients", part=True)
 @pytest.mark.parametrize("twice", [True, False])
 @pytest.mark.parametrize("kind", ["qwen2", "opt", "gpt2"])
 def test_logits_and_gradients_are_those_of_peft_and_transformers(kind: str, twice: bool, tmp_path: Path) -> None:

@@ -83,13 +83,25 @@ class Reader(ABC):
         """
         return self._row(self._placed(turns, images, key), images, key, opens=False)
 
-    def opened(self, turns: Sequence[Turn], images: Sequence[Image], key: str) -> Row:
+    def opened(
+        self, turns: Sequence[Turn], images: Sequence[Image], key: str, marks: frozenset[str] = frozenset()
+    ) -> Row:
         """A conversation whose next turn is the assistant's, as a prompt.
+
+        Args:
+            marks: control tokens that turns may hold.
 
         Raises:
             BadSample, DataError: as for `read`.
         """
-        return self._row(self._placed(turns, images, key), images, key, opens=True)
+        return self._row(self._placed(turns, images, key, marks), images, key, opens=True)
+
+    def require_plain(self, text: str, key: str, marks: frozenset[str] = frozenset()) -> None:
+        """Raises a BadSample where somebody says a control token, but for `marks`."""
+        reserved = {*self.tokenizer.all_special_tokens, self.image_token} - {IMAGE} - marks
+        written = next((one for one in sorted(reserved) if one in text), None)
+        if written is not None:
+            raise BadSample(key, "control token in a turn", f"somebody says {written!r}, which only the template may")
 
     def words(self, ids: Sequence[int]) -> str:
         """What written tokens say."""
@@ -99,11 +111,11 @@ class Reader(ABC):
     def _row(self, turns: Sequence[Turn], images: Sequence[Image], key: str, opens: bool) -> Row:
         """The row of turns with a place for each picture."""
 
-    def _placed(self, turns: Sequence[Turn], images: Sequence[Image], key: str) -> list[Turn]:
-        reserved = {*self.tokenizer.all_special_tokens, self.image_token} - {IMAGE}
-        written = next((one for one in sorted(reserved) for turn in turns if one in turn.text), None)
-        if written is not None:
-            raise BadSample(key, "control token in a turn", f"somebody says {written!r}, which only the template may")
+    def _placed(
+        self, turns: Sequence[Turn], images: Sequence[Image], key: str, marks: frozenset[str] = frozenset()
+    ) -> list[Turn]:
+        for turn in turns:
+            self.require_plain(turn.text, key, marks)
         return with_places(turns, len(images), key)
 
     def _tensors(self, text: str, images: Sequence[Image], key: str, suffix: str | None = None) -> dict[str, Tensor]:
