@@ -30,5 +30,5 @@ def test_a_short_run_improves_and_is_loaded(tmp_path: Path) -> None:
 def test_a_size_that_codes_cannot_cover_is_refused_before_anything_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["train", "vq_tiny", "--run", str(tmp_path / "run"), "--image.size", "60"]) == 2
-    assert "60 x 60 pixels cannot be cut into cells of 8 x 8" in " ".join(capsys.readouterr().err.split())
+    assert main(["train", "vq_tiny", "--run", str(tmp_path / "run"), "--image.size", "62"]) == 2
+    assert "62 x 62 pixels cannot be cut into cells of 4 x 4" in " ".join(capsys.readouterr().err.split())
