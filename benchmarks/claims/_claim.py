@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from diptych.capabilities.predictor import Predictor
 from diptych.core.errors import unknown_name
 from diptych.core.source import Source
 from diptych.data.open import open_source
@@ -57,6 +58,7 @@ class Evaluation:
         metrics: those of its numbers that are kept; "name:chance" is what chance gives in its place.
         limit: the most samples.
         settings: fields of the benchmark's `Settings` to change.
+        seen_as: the model with a part of its own changed or taken away; None for the model as it was trained.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Evaluation:
     metrics: tuple[str, ...] = RECALLS
     limit: int = 400
     settings: Mapping[str, Any] = field(default_factory=dict)
+    seen_as: Callable[[Predictor], Predictor] | None = None
 
 
 @dataclass(frozen=True)

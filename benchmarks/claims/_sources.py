@@ -1,17 +1,19 @@
-"""Scenes of which only some captions are said, or nothing is seen."""
+"""Scenes of which only some captions are said, or nothing is seen, or some colours are rare."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
 from diptych.core.sample import Sample
-from diptych.core.seeding import hash_to_int
+from diptych.core.seeding import hash_to_int, unit_interval
 from diptych.core.source import Source
 from diptych.core.visual import Image
+from diptych.data.derived.subset import Subset
+from diptych.data.scenes.source import Scenes
 from diptych.recipes._pairs import PairsRun
 
 R = TypeVar("R", bound=PairsRun)
@@ -86,6 +88,29 @@ def true_captions(source: Source, kinds: Sequence[str]) -> Captions:
 
 def _true(negatives: Any, kinds: Sequence[str]) -> tuple[str, ...]:
     return tuple(negatives[kind]["true"] for kind in kinds if kind in negatives)
+
+
+def of_colours(source: Source, colours: Collection[str]) -> Subset:
+    """The scenes of one object that has one of these colours."""
+    wanted = [index for index, colour in enumerate(_colours(source)) if colour in colours]
+    return Subset(source, wanted, f"{source.name}, {' or '.join(sorted(colours))}")
+
+
+def thinned(source: Source, colours: Collection[str], share: float) -> Subset:
+    """The scenes of one object, and of those with one of these colours only a share, by a hash of the key."""
+    pairs = zip(source.keys(), _colours(source), strict=True)
+    kept = [
+        index
+        for index, (key, colour) in enumerate(pairs)
+        if colour not in colours or unit_interval("thinned", key) < share
+    ]
+    return Subset(source, kept, f"{source.name}, {' and '.join(sorted(colours))} rare")
+
+
+def _colours(source: Source) -> list[str]:
+    """Of the lone object of every scene."""
+    assert isinstance(source, Scenes) and source.config.objects == 1
+    return [source.scene(index).objects[0].colour for index in range(len(source))]
 
 
 class OneCaption(PairsRun):

@@ -11,6 +11,7 @@ from _claim import Arm, Evaluation, claim, ready
 from _curves import curve_values
 from _origin import fingerprint
 
+from diptych.capabilities.load import load
 from diptych.core.config import to_plain
 from diptych.core.errors import ConfigError
 from diptych.core.records.environment import environment
@@ -94,7 +95,8 @@ def measured(arm: Arm, model: Path, limit: int = 0) -> dict[str, float]:
 
 def _one(evaluation: Evaluation, model: Path, limit: int) -> dict[str, float]:
     most, settings = limit or evaluation.limit, {evaluation.benchmark: evaluation.settings}
-    (result,) = evaluate(model, [evaluation.benchmark], evaluation.data(), limit=most, settings=settings)
+    predictor = load(model) if evaluation.seen_as is None else evaluation.seen_as(load(model))
+    (result,) = evaluate(predictor, [evaluation.benchmark], evaluation.data(), limit=most, settings=settings)
     return {name: _number(result, name) for name in evaluation.metrics}
 
 

@@ -111,7 +111,7 @@ def _amount(one: dict[str, Any], value: float) -> str:
 
 def _digits(metric: str) -> int | None:
     """After the point, of what is no share; None of a share."""
-    if metric.startswith("training/"):
+    if metric.startswith("training/") or metric.endswith("_nats"):
         return 3
     return 1 if metric.startswith(("seconds", "samples")) else None
 
