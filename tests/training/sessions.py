@@ -27,6 +27,7 @@ from diptych.core.errors import DataError, DiptychError, Interrupted
 from diptych.core.records.run_folder import RunFolder
 from diptych.core.sample import Sample
 from diptych.core.source import Source
+from diptych.core.task import LocalOutput
 from diptych.data.batches.image_text import (
     ImagePreprocessing,
     ImageTextBatch,
@@ -69,7 +70,12 @@ class Seeing(clip.ClipTask):
         super().__init__(config, ImageTextProcessor(ImageTextConfig(image, TextPreprocessing(64)), tokenizer))
         self.log, self.step = log, begun
 
-    def counts(self, batch: ImageTextBatch, phase: str = "main") -> dict[str, float]:
+    def features(self, batch: ImageTextBatch, phase: str = "main") -> LocalOutput:
+        if torch.is_grad_enabled():  # gradient caching makes a pass without a graph before
+            self._write(batch)
+        return super().features(batch, phase)
+
+    def _write(self, batch: ImageTextBatch) -> None:
         rank = dist.get_rank() if dist.is_initialized() else 0
         seen = [
             (key, hashlib.sha1(pixels.numpy().tobytes() + tokens[:length].numpy().tobytes()).hexdigest())
@@ -79,7 +85,6 @@ class Seeing(clip.ClipTask):
         ]
         with (self.log / f"seen-{rank}.jsonl").open("a") as file:
             file.write(json.dumps({"session": os.environ.get("SESSION", ""), "step": self.step, "seen": seen}) + "\n")
-        return super().counts(batch, phase)
 
     def after_step(self) -> None:
         self.step += 1

@@ -88,10 +88,11 @@ class Task(nn.Module, ABC, Generic[BatchT]):
         """The named parts for this batch, taken as the whole global batch."""
 
     def counts(self, batch: BatchT, phase: str = "main") -> dict[str, float]:
-        """The `count` of each MEAN part, before any forward pass: what makes accumulation exact.
+        """The `count` of each MEAN part: what makes accumulation over micro-batches exact.
 
-        The default runs the losses without gradients, which is right for every task; override it where the batch
-        alone tells (the number of pairs, of unpadded tokens).
+        Asked for before the first backward pass, and only where a batch is cut and nothing is global. The default runs
+        the losses without gradients, which is right for every task; override it where the batch alone tells (the number
+        of pictures, of unpadded tokens).
         """
         with torch.no_grad():
             return {name: part.count for name, part in self.losses(batch, phase).items() if part.scope == "mean"}
@@ -143,10 +144,6 @@ class GlobalTask(Task[BatchT]):
         that are used here alone (a scale, a projection head) get their gradient here, and a head with batch norm that
         runs here has the statistics of the global batch, however it is cut and spread.
         """
-
-    def counts(self, batch: BatchT, phase: str = "main") -> dict[str, float]:
-        with torch.no_grad():
-            return {name: part.count for name, part in self.features(batch, phase).parts.items()}
 
     def losses(self, batch: BatchT, phase: str = "main") -> Losses:
         output = self.features(batch, phase)

@@ -1,7 +1,10 @@
 """One exact backward pass over a global batch, however it is cut into micro-batches and spread over processes.
 
 Parts of scope `mean` are divided by the count of the whole global batch, which is known before the first backward
-pass. A term over the global batch is evaluated once, on constants, for its gradients with respect to the rows
+pass: a process with one micro-batch has it from its forward pass, gradient caching from the pass without a graph that
+it makes anyway, and several micro-batches without a global term are asked for theirs (`Task.counts`).
+
+A term over the global batch is evaluated once, on constants, for its gradients with respect to the rows
 (global_loss.py), which are then carried into the graph that made the rows. With several micro-batches that is gradient
 caching (Gao et al. 2021, arXiv 2101.06983): embed everything without a graph, take the loss's gradients, embed again
 with a graph and hand each micro-batch its rows. Both give the gradient of the whole batch, not an estimate.
@@ -61,13 +64,12 @@ def backward(
             f"{type(passes.task).__name__} has batch norm in a tower, so its batch cannot be cut into micro-batches: "
             f"set micro_batch to 0, and use more processes where memory is short"
         )
-    counts = passes.global_counts(batches)
     if not isinstance(passes.task, GlobalTask):
-        losses = passes.mean_parts(batches, counts)
+        losses, counts = passes.mean_parts(batches)
     elif len(batches) == 1:
-        losses = passes.at_once(batches[0], counts)
+        losses, counts = passes.at_once(batches[0])
     else:
-        losses = passes.cached(batches, counts)
+        losses, counts = passes.cached(batches)
     parallel.average_unsharded(wrapped)
     return _summary(losses, counts)
 
@@ -95,14 +97,20 @@ class _Passes:
     def _losses(self, batch: Batch) -> Losses:
         return self.call(batch, lambda task: dict(task.losses(batch, self.phase)))
 
-    def _features(self, batch: Batch) -> dict[str, Tensor]:
-        return self.call(batch, lambda task: dict(task.features(batch, self.phase).features))
+    def _features(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """The rows, and the counts of the parts that come with them."""
 
-    def global_counts(self, batches: Sequence[Batch]) -> dict[str, float]:
-        """The count of each mean part over all micro-batches and processes."""
+        def work(task: Any) -> tuple[dict[str, Tensor], dict[str, float]]:
+            output = task.features(batch, self.phase)
+            return dict(output.features), _counts_of(output.parts)
+
+        return self.call(batch, work)
+
+    def _global_counts(self, found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        """The count of each mean part over all micro-batches and processes; every process asks for it once."""
         local: dict[str, float] = {}
-        for batch in batches:
-            for name, count in self._counts(batch).items():
+        for counts in found:
+            for name, count in counts.items():
                 local[name] = local.get(name, 0.0) + count
         if self.processes == 1 or not local:
             return local
@@ -110,32 +118,35 @@ class _Passes:
         summed = sum_over_ranks(torch.tensor(list(local.values()), dtype=torch.float64, device=device))
         return dict(zip(local, summed.tolist(), strict=True))
 
-    def mean_parts(self, batches: Sequence[Batch], counts: Mapping[str, float]) -> Losses:
-        """Backward through each micro-batch of a task without a global term."""
+    def mean_parts(self, batches: Sequence[Batch]) -> tuple[Losses, dict[str, float]]:
+        """Backward through each micro-batch of a task without a global term; the parts, and their global counts."""
+        first = self._losses(batches[0]) if len(batches) == 1 else None
+        counts = self._global_counts([_counts_of(first)] if first else [self._counts(batch) for batch in batches])
         seen: Losses = {}
         for index, batch in enumerate(batches):
             with self._no_sync_before(index, len(batches)):
-                parts = self._losses(batch)
+                parts = first or self._losses(batch)
                 self._scaled(parts, counts).backward()  # type: ignore[no-untyped-call]
             _add(seen, parts)
-        return seen
+        return seen, counts
 
-    def at_once(self, batch: Batch, counts: Mapping[str, float]) -> Losses:
+    def at_once(self, batch: Batch) -> tuple[Losses, dict[str, float]]:
         """Features, the loss over all processes' rows, and its gradients on the graph of these features."""
 
-        def work(task: Any) -> tuple[Tensor, Losses]:
+        def work(task: Any) -> tuple[Tensor, Losses, dict[str, float]]:
             output = task.features(batch, self.phase)
+            counts = self._global_counts([_counts_of(output.parts)])
             found = self._global_loss(task, _constant(output.features))
             terms = [*found.into_rows(output.features, 0), *found.into_parameters(task)]
-            return self._surrogate(terms, output.parts, counts), {**output.parts, **found.parts}
+            return self._surrogate(terms, output.parts, counts), {**output.parts, **found.parts}, counts
 
-        surrogate, parts = self.call(batch, work)
+        surrogate, parts, counts = self.call(batch, work)
         surrogate.backward()  # type: ignore[no-untyped-call]
-        return _detached(parts)
+        return _detached(parts), counts
 
-    def cached(self, batches: Sequence[Batch], counts: Mapping[str, float]) -> Losses:
+    def cached(self, batches: Sequence[Batch]) -> tuple[Losses, dict[str, float]]:
         """Gradient caching."""
-        rows = self._rows(batches)
+        rows, counts = self._rows(batches)
         with self._no_sync(), torch.no_grad():
             largest = max(batch.num_samples for batch in batches)  # anchors at once: memory stays that of a micro-batch
             found = self.call(None, lambda task: self._global_loss(task, rows, largest))
@@ -154,13 +165,14 @@ class _Passes:
                 surrogate.backward()  # type: ignore[no-untyped-call]
             _add(seen, parts)
             begin += batch.num_samples
-        return seen
+        return seen, counts
 
-    def _rows(self, batches: Sequence[Batch]) -> Features:
-        """The rows of all micro-batches of this process, without a graph."""
+    def _rows(self, batches: Sequence[Batch]) -> tuple[Features, dict[str, float]]:
+        """The rows of all micro-batches of this process, without a graph, and the global counts."""
         with torch.no_grad(), self._no_sync():
             found = [self._features(batch) for batch in batches]
-        return Features({name: torch.cat([rows[name] for rows in found]) for name in found[0]})
+        rows = {name: torch.cat([rows[name] for rows, _ in found]) for name in found[0][0]}
+        return Features(rows), self._global_counts([counts for _, counts in found])
 
     def _global_loss(self, task: Any, rows: Features, anchors: int = 0) -> GlobalLoss:
         """The terms over the global batch; their draws are the same on every process."""
@@ -183,6 +195,10 @@ class _Passes:
 
     def _no_sync(self) -> AbstractContextManager[None]:
         return parallel.no_sync(self.wrapped)
+
+
+def _counts_of(parts: Losses) -> dict[str, float]:
+    return {name: part.count for name, part in parts.items() if part.scope == Scope.MEAN}
 
 
 def _constant(features: Features) -> Features:

@@ -171,9 +171,6 @@ class TwoTowerTask(GlobalTask[ImageTextBatch]):
         context = self.processor.config.text.max_length if masking.padding_first else None
         return _Texts(*kept_tokens(seeds, texts.tokens_NT, texts.lengths_N, masking.text, first, context))
 
-    def counts(self, batch: ImageTextBatch, phase: str = "main") -> dict[str, float]:
-        return {}  # its only part is over the global batch
-
     def checkpoint_activations(self, on: bool) -> None:
         self.model.checkpoint_activations(on)
 

@@ -64,9 +64,6 @@ class FineTunedTask(GlobalTask[ImageTextBatch]):
     def losses_from(self, features: Features, phase: str = "main") -> Losses:
         return self.pairs.losses_from(features, phase)
 
-    def counts(self, batch: ImageTextBatch, phase: str = "main") -> dict[str, float]:
-        return self.pairs.counts(batch, phase)
-
     def checkpoint_activations(self, on: bool) -> None:
         self.pairs.checkpoint_activations(on)
 

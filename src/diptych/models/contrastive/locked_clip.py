@@ -127,9 +127,6 @@ class LockedClipTask(GlobalTask[TowerBatch]):
         loss = info_nce(features["image"], features["text"], self.model.log_scale.exp())
         return {"contrastive": Part(loss * pairs, pairs, scope=Scope.GLOBAL_BATCH)}
 
-    def counts(self, batch: TowerBatch, phase: str = "main") -> dict[str, float]:
-        return {}  # its only part is over the global batch
-
     @torch.no_grad()
     def after_step(self) -> None:
         """Keeps the scale in [1, 100], as CLIP does."""

@@ -99,9 +99,6 @@ class CocaTask(GlobalTask[ImageTextBatch]):
         rows = Features(image=seen.vector_BW, text=read.vector_BW)
         return LocalOutput(rows, {"caption": Part(loss, self._asked(batch), self.weights.caption)})
 
-    def counts(self, batch: ImageTextBatch, phase: str = "main") -> dict[str, float]:
-        return {"caption": self._asked(batch)}
-
     def _asked(self, batch: ImageTextBatch) -> int:
         """Every token but a row's first is to be said."""
         return int((batch.lengths_B - 1).sum())

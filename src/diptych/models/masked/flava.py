@@ -41,7 +41,7 @@ from diptych.models.masked._flava_module import FlavaSizes
 from diptych.models.masked._flava_predictor import FlavaPredictor, PublicFlavaPredictor, built
 from diptych.models.masked._flava_public import read_flava
 from diptych.models.masked._flava_rows import asked_places, compared_rows, images_of, planned, texts_of
-from diptych.models.masked._flava_terms import Weights, counts_of, freeze_unused
+from diptych.models.masked._flava_terms import Weights, freeze_unused
 from diptych.objectives.contrastive import CLIP_SCALE_MAX
 from diptych.objectives.gated_contrastive import gated_info_nce
 
@@ -128,9 +128,6 @@ class FlavaTask(GlobalTask[MixedBatch]):
         loss = gated_info_nce(features["image"], features["text"], scale, features["pair"], matched_B)
         part = Part(loss, float(matched_B.sum()), self.weights.contrastive, Scope.GLOBAL_BATCH)
         return {"contrastive": part}
-
-    def counts(self, batch: MixedBatch, phase: str = "main") -> dict[str, float]:
-        return counts_of(batch, self.weights)
 
     @torch.no_grad()
     def after_step(self) -> None:

@@ -176,15 +176,6 @@ class MaskVlmTask(AnchoredTask[ImageTextBatch]):
         loss = (found_BKX - wanted_BKX).abs().mean(-1).sum()  # a difference of bf16 and fp32 is fp32
         return {"mim": Part(loss, places_BK.numel(), self.options.weights.mim)}
 
-    def counts(self, batch: ImageTextBatch, phase: str = "main") -> dict[str, float]:
-        on = self.options.weights
-        found: dict[str, float] = {}
-        if on.mlm:
-            found["mlm"] = int((self.masked_words(batch).labels_BT >= 0).sum())
-        if on.mim:
-            found["mim"] = batch.num_samples * self.hidden
-        return found
-
     def losses_from(self, features: Features, phase: str = "main") -> Losses:
         weight, pairs = self.options.weights.contrastive, len(features["image"])
         if not weight:
