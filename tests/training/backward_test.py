@@ -90,7 +90,7 @@ def scattered(batch: Any, sizes: Sequence[int]) -> list[Any]:
     """Micro-batches of any sizes, in order."""
     ones = batch.split(1)
     assert sum(sizes) == len(ones)
-    return [batch._part(sum(sizes[:i]), sum(sizes[: i + 1])) for i in range(len(sizes))]
+    return [batch.part(sum(sizes[:i]), sum(sizes[: i + 1])) for i in range(len(sizes))]
 
 
 @pytest.mark.parametrize("module", [clip, siglip], ids=["clip", "siglip"])
