@@ -41,6 +41,15 @@ def test_what_is_finished_is_not_given_again(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as in a terminal: a shell starts what it puts in the background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_the_engine_and_nothing_of_it_stays(sent: signal.Signals, tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
